@@ -32,7 +32,7 @@ from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.measuring_again import MeasuringAgain
-from daemon.messaging.key_files import configured_keys
+from daemon.messaging.configured_keys import configured_keys
 from daemon.messaging.message_process import MessageProcess
 from daemon.messaging.serving_process import MessageSettings
 from daemon.messaging.status_snapshot import StatusSnapshot

@@ -83,7 +83,7 @@ def status(
 
     from daemon.config import load_config
     from daemon.messaging import inquiries
-    from daemon.messaging.key_files import keys_of_own_client
+    from daemon.messaging.configured_keys import keys_of_own_client
 
     settings = load_config(config)
     answer = inquiries.ask_status(settings.publisher.requests, keys_of_own_client(settings))

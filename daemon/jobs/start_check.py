@@ -16,7 +16,7 @@ from acquisition.microscope.settings import check_installed
 from daemon import wiring
 from daemon.config import Config, load_config
 from daemon.messaging import inquiries
-from daemon.messaging.key_files import configured_keys, keys_of_own_client
+from daemon.messaging.configured_keys import configured_keys, keys_of_own_client
 from daemon.messaging.sockets import MessageSockets
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError

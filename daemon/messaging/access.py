@@ -15,6 +15,8 @@ log = structlog.get_logger()
 
 MAX_CONNECTIONS = 100
 """Largest number of connections of each socket; further ones are refused."""
+HANDSHAKES_PER_TURN = 100
+"""Handshakes that are answered before messages are published again."""
 LOG_INTERVAL_S = 60.0
 """Smallest interval of logged refusals."""
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
@@ -91,7 +93,9 @@ class AccessControl:
         """Read the events of the connections, and answer every handshake that has arrived."""
         for count in self._counts.values():
             count.update()  # also without a handshake, so that the events do not pile up
-        while self.socket.poll(0):
+        for _ in range(HANDSHAKES_PER_TURN):
+            if not self.socket.poll(0):
+                return
             request = self.socket.recv_multipart()
             if len(request) < _ZAP_PARTS:
                 self.socket.send_multipart([b"1.0", b"", b"500", b"not a ZAP request", b"", b""])

@@ -67,6 +67,7 @@ def connect(socket: zmq.Socket[bytes], url: str, keys: ClientKeys | None) -> Non
     # Closing waits for nothing: a question that is not answered is asked again.
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.RECONNECT_IVL_MAX, 2000)  # ms
+    socket.set(zmq.IPV6, "[" in url)
     if keys is not None:
         keys.apply(socket)
     try:

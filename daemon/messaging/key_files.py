@@ -15,7 +15,6 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
-from daemon.config import Config, credentials_folder
 from schemas.errors import ConfigError
 from schemas.requests import SUBSCRIBER_NAME
 
@@ -137,24 +136,6 @@ class KeyFolder:
             raise ConfigError("NAME", f"is {name}; expected one of {names}") from error
         except OSError as error:
             raise ConfigError(self.clients, f"cannot be changed ({error.strerror})") from error
-
-
-def configured_keys(config: Config) -> KeyFolder | None:
-    """Return the keys of the service and its clients; None without encryption."""
-    settings = config.publisher
-    return KeyFolder(settings.keys, credentials_folder()) if settings.curve else None
-
-
-def keys_of_own_client(config: Config) -> ClientKeys | None:
-    """Return the keys with which a command on this machine connects; None without encryption.
-
-    It uses the pair of the service itself, which is always allowed.
-    """
-    keys = configured_keys(config)
-    if keys is None:
-        return None
-    pair = keys.service_pair()
-    return ClientKeys(pair, pair.public)
 
 
 def new_pair(folder: Path, name: str) -> Path:

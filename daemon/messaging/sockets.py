@@ -59,8 +59,8 @@ class MessageSockets:
             self._access = self._stack.enter_context(AccessControl(context, self._keys))
             self._poller = zmq.Poller()
             self._poller.register(self._access.socket, zmq.POLLIN)
-            publishing = self._make(context, zmq.PUB, b"events")
-            answering = self._make(context, zmq.ROUTER, b"requests")
+            publishing = self._make(context, zmq.PUB, b"events", self.events_url)
+            answering = self._make(context, zmq.ROUTER, b"requests", self.requests_url)
             self._poller.register(answering, zmq.POLLIN)
             self.publisher = Publisher(publishing, queued_messages=self._queued_messages)
             self.requests = RequestSocket(answering)
@@ -100,9 +100,9 @@ class MessageSockets:
         self.close()
 
     def _make(
-        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, domain: bytes
+        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, domain: bytes, url: str
     ) -> zmq.Socket[bytes]:
-        """Return a socket with limits of its connections, not bound yet.
+        """Return a socket for an address with limits of its connections, not bound yet.
 
         ZMTP heartbeats are off: in libzmq 4.3.5 their timer ends the process by an assertion when
         it meets a connection that broke while its requests were not read. The keep-alive of TCP
@@ -110,6 +110,7 @@ class MessageSockets:
         """
         socket = self._stack.enter_context(context.socket(kind))
         socket.set(zmq.LINGER, round(self._linger_s * 1000))
+        socket.set(zmq.IPV6, "[" in url)
         socket.set(zmq.HANDSHAKE_IVL, round(HANDSHAKE_S * 1000))
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, LOST_CLIENT_S // 2)

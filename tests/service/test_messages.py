@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -730,6 +731,18 @@ def test_every_address_that_cannot_be_bound_is_named(url: str, messaging: Messag
     keys = [where for where, _ in error.value.problems]
     assert keys == ["publisher.events", "publisher.requests"]
     assert "expected" in error.value.problem
+
+
+def test_the_loopback_address_of_ipv6_can_be_used() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    url = "tcp://[::1]:*"
+    with MessageSockets(url, url, linger_s=0) as sockets:
+        with pytest.raises(SilentServiceError):
+            ask(sockets.requests_url, StatusRequest(), StatusReply, timeout_s=0.3)
+        assert sockets.events_url.startswith("tcp://[::1]:")
 
 
 # The documentation
