@@ -9,6 +9,7 @@ import os
 import tomllib
 from dataclasses import fields
 from datetime import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -74,6 +75,17 @@ def _endpoint(url: str) -> str:
     if parts.scheme != "tcp" or not parts.hostname or port is None:
         raise ValueError("tcp://host:port or ipc:///path")
     return url
+
+
+def _is_of_this_machine(url: str) -> bool:
+    """Return whether only this machine can connect to an endpoint."""
+    parts = urlsplit(url)
+    if parts.scheme == "ipc" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:  # *, a name or a network interface
+        return False
 
 
 def _host_port(text: str) -> str:
@@ -369,9 +381,11 @@ class TissueSection(_Section):
 class PublisherSection(_Section):
     """Settings of the sockets to which subscribers connect."""
 
+    # Encryption, and a list of clients that may connect; needed for other computers.
+    curve: bool = False
+    keys: Path = Path("keys")
     events: Endpoint = "tcp://127.0.0.1:5556"
     requests: Endpoint = "tcp://127.0.0.1:5557"
-    curve: Literal[False] = False
     # Names of the subscribers that have to acknowledge final rankings, and their time for it.
     must_ack: tuple[Annotated[str, Field(pattern=SUBSCRIBER_NAME)], ...] = ()
     ack_within_h: float = Field(default=12.0, gt=0, le=24 * 365)
@@ -380,6 +394,17 @@ class PublisherSection(_Section):
     heartbeat_s: float = Field(default=5.0, gt=0, le=3600)
     # Without progress of the main loop for this long, heartbeat and watchdog calls stop.
     stall_s: float = Field(default=60.0, gt=0, le=3600)
+
+    @field_validator("events", "requests")
+    @classmethod
+    def _check_reach(cls, url: str, info: ValidationInfo) -> str:
+        """Refuse an address that other computers can reach, unless clients need a key."""
+        if not (info.data.get("curve", True) or _is_of_this_machine(url)):
+            raise ValueError(
+                "an address of this machine only, such as tcp://127.0.0.1:5556 or ipc:///path; "
+                "or publisher.curve = true, since other computers can connect to this address"
+            )
+        return url
 
 
 class OutputSection(_Section):
@@ -564,6 +589,9 @@ def _anchored(config: Config, base: Path) -> Config:
         update={
             "source": config.source.model_copy(update=source),
             "store": StoreSection(url=url),
+            "publisher": config.publisher.model_copy(
+                update={"keys": base / config.publisher.keys.expanduser()}
+            ),
             "output": config.output.model_copy(
                 update={
                     "rankings": base / config.output.rankings.expanduser(),
@@ -611,6 +639,12 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
 def systemd_socket() -> str | None:
     """Return the address of systemd's notification socket, or None without systemd."""
     return os.environ.get("NOTIFY_SOCKET")
+
+
+def credentials_folder() -> Path | None:
+    """Return the folder of the credentials that systemd passes, or None."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
 
 
 def keep_micromanager_log_off() -> None:

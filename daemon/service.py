@@ -327,25 +327,8 @@ class Service:
         """
         if plate in self.scales.reading:
             return
-        # Until the first listing, any image may have arrived while the service was down.
-        is_waiting = plate in self.status.source.pending or not self.status.source.is_listed
-        is_gone = self.status.source.gone is not None
         try:
-            if self.wrong_images:
-                self.wrong_images.exclude(plate)
-            for ranking in self.days.run_due(
-                plate,
-                is_waiting=is_waiting,
-                all_is_in=all_is_in,
-                is_source_gone=is_gone,
-                catching_up_since=catching_up_since,
-            ):
-                self.metrics.rankings.labels(final=ranking.final).inc()
-                self.specimens.note(ranking)
-                if self.imaging_feedback:
-                    self.imaging_feedback.after_ranking(ranking)
-            if not is_gone:
-                self.missing_images.check(plate, is_waiting=is_waiting, all_is_in=all_is_in)
+            self._run_due(plate, all_is_in=all_is_in, catching_up_since=catching_up_since)
         except DamagedRowError as error:  # of this plate; the store works
             self._note_unranked(plate, error.problem)
         except (StoreError, Stopping):
@@ -357,6 +340,27 @@ class Service:
         else:
             self._unranked.discard(plate)
             self.alerts.clear(AlertKind.RANKING, plate)
+
+    def _run_due(self, plate: str, *, all_is_in: bool, catching_up_since: datetime | None) -> None:
+        """Rank the due days of a plate, and check whether its images are missing."""
+        # Until the first listing, any image may have arrived while the service was down.
+        is_waiting = plate in self.status.source.pending or not self.status.source.is_listed
+        is_gone = self.status.source.gone is not None
+        if self.wrong_images:
+            self.wrong_images.exclude(plate)
+        for ranking in self.days.run_due(
+            plate,
+            is_waiting=is_waiting,
+            all_is_in=all_is_in,
+            is_source_gone=is_gone,
+            catching_up_since=catching_up_since,
+        ):
+            self.metrics.rankings.labels(final=ranking.final).inc()
+            self.specimens.note(ranking)
+            if self.imaging_feedback:
+                self.imaging_feedback.after_ranking(ranking)
+        if not is_gone:
+            self.missing_images.check(plate, is_waiting=is_waiting, all_is_in=all_is_in)
 
     def _note_unranked(self, plate: str, reason: str) -> None:
         """Raise an alert about a plate that cannot be ranked, with the reason."""

@@ -33,6 +33,7 @@ from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.measuring_again import MeasuringAgain
+from daemon.messaging.configured_keys import configured_keys
 from daemon.messaging.message_process import MessageProcess
 from daemon.messaging.serving_process import MessageSettings
 from daemon.messaging.status_snapshot import StatusSnapshot
@@ -527,6 +528,7 @@ def open_messages(
             heartbeat_s=settings.heartbeat_s,
             stall_s=settings.stall_s,
             must_ack=settings.must_ack,
+            keys=configured_keys(config),
             logs=config.output.logs,
         ),
         snapshot,

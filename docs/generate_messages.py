@@ -69,6 +69,54 @@ A message may arrive twice, because after a crash the service repeats every mess
 have been sent. Ignore a message whose sequence number has already arrived. If a number is missing,
 the message was lost: request a replay.
 
+## On the wire
+
+The sockets speak ZMTP 3.1 (ZeroMQ RFC 37). Any ZeroMQ library can be used; a client needs SUB and
+either REQ or DEALER. All numbers in a body are JSON numbers, and all text is UTF-8.
+
+1. **Subscribe.** Connect a SUB socket to `publisher.events` and subscribe to `spherorank.v1.` (14\
+ bytes of ASCII). Subscribe to all topics, because a gap shows only in the complete series. Each \
+message has exactly three frames:
+
+   | frame | bytes | example |
+   |---|---|---|
+   | 0 | topic, ASCII without a final zero | `73 70 68 65 …` = `spherorank.v1.alert` |
+   | 1 | sequence number, 8 bytes, unsigned, big-endian | `00 00 00 00 00 00 03 2C` = 812 |
+   | 2 | body, UTF-8 JSON without a byte order mark | `{"type": "spherorank.v1.alert", …}` |
+
+2. **Send a request.** Connect a REQ or DEALER socket to `publisher.requests`. A request is one \
+frame of UTF-8 JSON, at most 65,536 bytes, such as `{"kind": "replay", "after": 812}`. The reply \
+is one frame of UTF-8 JSON. REQ adds and removes an empty frame before the request by itself; a \
+DEALER that sends this empty frame receives it before the reply. Send the next request after the \
+reply. If no reply arrives within 5 s, close the socket, open another one and send the request \
+again: every request can be repeated safely.
+3. **Miss nothing.** Let `last` be the number of the last processed message, from a place that \
+survives a restart; 0 at the very first start.
+   1. Connect and subscribe first.
+   2. Send `{"kind": "replay", "after": last}`. Process each entry of `messages`: `topic`, \
+`sequence` and `body` are those of the published message. Set `last` to the `last` of the reply. \
+Repeat while `more` is true. If `newest` is smaller than `after`, the service has another store: \
+stop and ask a person.
+   3. Receive from the SUB socket. If the number is `last` + 1, process the message and set `last`\
+ to it. If it is `last` or smaller, ignore it. If it is larger, messages are missing: return to \
+step 2, which also returns this message.
+   4. If nothing arrives for 15 s, the service is gone or stuck. Report it, close the SUB socket, \
+connect a new one and continue with step 2.
+4. **Acknowledge.** After processing, send `{"kind": "ack", "subscriber": "lims", "sequence": \
+last}`, at most about once a second. It covers all smaller numbers. A name has 1 to 64 letters, \
+digits, dots, underscores and hyphens; with CURVE it has to be the name of the client's key. With \
+`"sequence": 0` nothing is acknowledged, and the reply contains the number that was acknowledged \
+before, so that a client needs no memory of its own.
+5. **Encrypt.** If `publisher.curve` is true, set three options before connecting, on both \
+sockets: `ZMQ_CURVE_SERVERKEY` (the content of `service.public`), `ZMQ_CURVE_PUBLICKEY` and \
+`ZMQ_CURVE_SECRETKEY` (the pair of the client). A key is 40 characters of Z85 text (ZeroMQ RFC \
+32), which stands for 32 bytes. `zmq_curve_keypair` makes a pair. The service does not answer a \
+client whose key is not allowed; it closes the connection during the handshake \
+([keys](../how-to/encrypt-the-messages.md)).
+
+ZMTP heartbeats are not sent. Reconnect with the default options of the library. \
+`tests/service/node_client/client.mjs` is a complete client in about 100 lines of JavaScript.
+
 The JSON Schemas of the bodies, requests and replies are in [`schemas/json/`](../../schemas/json/)
 and are part of the package.
 """

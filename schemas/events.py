@@ -48,13 +48,13 @@ def to_event(data: MessageData, *, sequence: int, service: str, at: datetime) ->
         "sequence": f"{sequence:0{SEQUENCE_DIGITS}d}",
     }
     if subject := subject_of(data):
-        attributes["subject"] = _as_utf8(subject)
+        attributes["subject"] = as_utf8(subject)
     return (
-        JSONFormat().write(CloudEvent(attributes, _as_utf8(data.model_dump(mode="json")))).decode()
+        JSONFormat().write(CloudEvent(attributes, as_utf8(data.model_dump(mode="json")))).decode()
     )
 
 
-def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a JSON value with ``�`` in place of every byte that is not valid UTF-8.
 
     Python represents such bytes of a file name as lone surrogates, which strict JSON readers
@@ -68,7 +68,7 @@ def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - any JSON value
                 else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             )
         case list():
-            return [_as_utf8(item) for item in value]
+            return [as_utf8(item) for item in value]
         case dict():
-            return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+            return {as_utf8(key): as_utf8(item) for key, item in value.items()}
     return value

@@ -39,11 +39,13 @@ class RunningMessages:
             "heartbeat_s": 0.5,
             "stall_s": 5.0,
             "must_ack": (),
+            "keys": None,
             "logs": None,
         }
         self.settings = MessageSettings(**settings | changes)
         self.alerts = Alerts(self.store, lambda: samples.NOW)
         self.loop_age_s = 0.0
+        self.source_gone: str | None = None
         self.process = MessageProcess(self.settings, self.snapshot, self.alerts)
         self.process.serve()
 
@@ -61,9 +63,18 @@ class RunningMessages:
         assert self.process._child is not None
         return psutil.Process(self.process._child._process.pid)
 
+    def memory_bytes(self) -> int:
+        """Return the memory of the process that runs now; 0 if none runs."""
+        try:
+            return int(self.child.memory_info().rss)
+        except (psutil.Error, AssertionError):
+            return 0
+
     def snapshot(self) -> StatusSnapshot:
         return StatusSnapshot(
-            status=samples.status_data(), details=StatusDetails(), loop_age_s=self.loop_age_s
+            status=samples.status_data(source_gone=self.source_gone),
+            details=StatusDetails(),
+            loop_age_s=self.loop_age_s,
         )
 
     def wait_for(self, condition: Callable[[], object], description: str) -> None:

@@ -9,7 +9,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from daemon.commands import acquire, images, messages, rank, service, simulation, store, training
+from daemon.commands import (
+    acquire,
+    images,
+    keys,
+    messages,
+    rank,
+    service,
+    simulation,
+    store,
+    training,
+)
 from daemon.commands.console import errors, screen
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import exit_code_of
@@ -61,6 +71,7 @@ app.command()(simulation.demo)
 app.command()(images.embed)
 app.command()(images.measure)
 app.command()(messages.listen)
+app.add_typer(keys.group, name="keys")
 app.add_typer(acquire.group, name="acquire")
 app.add_typer(store.group, name="store")
 app.command(context_settings=training.PASS_ARGUMENTS_ON)(training.train)

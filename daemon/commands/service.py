@@ -89,8 +89,10 @@ def status(
 
     from daemon.config import load_config
     from daemon.messaging import inquiries
+    from daemon.messaging.configured_keys import keys_of_own_client
 
-    answer = inquiries.ask_status(load_config(config).publisher.requests)
+    settings = load_config(config)
+    answer = inquiries.ask_status(settings.publisher.requests, keys_of_own_client(settings))
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
     else:

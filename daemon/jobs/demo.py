@@ -15,7 +15,7 @@ from scipy import stats
 
 from daemon.jobs.ranking_tables import title_of, treatments_table
 from daemon.jobs.simulate import progress_bar
-from daemon.messaging.listen import Message, listen
+from daemon.messaging.listen import Message, Service, listen
 from schemas.errors import ConfigError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
 from simulation.kinds import Mechanism
@@ -58,8 +58,7 @@ class DemoSubscriber:
                     bar.advance(task)
 
             listen(
-                self._events,
-                self._requests,
+                Service(self._events, self._requests),
                 after=self._last_sequence,
                 topic="",
                 on_message=on_message,

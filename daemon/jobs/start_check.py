@@ -18,6 +18,7 @@ from acquisition.microscope.settings import check_installed
 from daemon import wiring
 from daemon.config import Config, load_config
 from daemon.messaging import inquiries
+from daemon.messaging.configured_keys import configured_keys, keys_of_own_client
 from daemon.messaging.sockets import MessageSockets
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
@@ -168,7 +169,8 @@ def _folder_problems(config: Config) -> Iterator[str]:
 
 def _is_running(config: Config) -> bool:
     try:
-        inquiries.ask_status(config.publisher.requests, timeout_s=STATUS_TIMEOUT_S)
+        keys = keys_of_own_client(config)
+        inquiries.ask_status(config.publisher.requests, keys, timeout_s=STATUS_TIMEOUT_S)
     except SpheroRankError:
         return False
     return True
@@ -176,7 +178,8 @@ def _is_running(config: Config) -> bool:
 
 def _socket_problems(config: Config) -> list[str]:
     settings = config.publisher
-    return _errors_of(lambda: MessageSockets(settings.events, settings.requests).close())
+    keys = configured_keys(config)
+    return _errors_of(lambda: MessageSockets(settings.events, settings.requests, keys=keys).close())
 
 
 def _microscope_problems(config: Config, path: Path | None) -> list[str]:

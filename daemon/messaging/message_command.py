@@ -22,15 +22,15 @@ class MessageCommand:
     words
         The program and its arguments; no shell interprets them.
     report
-        Is called with a text when a command fails. The next message is handled as usual.
+        Is called with a text when a command fails.
     """
 
     words: tuple[str, ...]
     report: Callable[[str], None]
     timeout_s: float = TIMEOUT_S
 
-    def run(self, message: Message) -> None:
-        """Run the command for one message, and wait until it has ended."""
+    def run(self, message: Message) -> bool:
+        """Run the command for one message, wait for its end, and return whether it succeeded."""
         try:
             done = subprocess.run(  # noqa: S603 - the operator's command
                 self.words,
@@ -45,9 +45,10 @@ class MessageCommand:
             problem = f"cannot be run ({error.strerror})"
         else:
             if done.returncode == 0:
-                return
+                return True
             problem = f"ended with exit code {done.returncode}; expected 0"
         self.report(f"{self.words[0]}, message {message.sequence} ({message.topic}): {problem}")
+        return False
 
 
 def parse_command(text: str, report: Callable[[str], None]) -> MessageCommand:

@@ -20,6 +20,7 @@ _MAX_PUBLISH_DELAY_S = 0.1  # longest wait of a committed message
 _ANSWERING_S = 0.05  # longest time of answering requests before the outbox is checked again …
 _REST_S = 0.05  # … and the rest after it, so that requests use half of one core at most
 _RETRY_S = 1.0
+_CHECK_KEYS_S = 1.0
 
 
 class Feed(Protocol):
@@ -67,7 +68,7 @@ class MessageLoop:
     ) -> None:
         self._store = store
         self._replies = Replies(store, must_ack, now)
-        self._outbox = OutboxDrain(store, sockets.publisher)
+        self._outbox = OutboxDrain(store, self._send)
         self._sockets = sockets
         self._feed = feed
         self._clock = clock
@@ -77,6 +78,7 @@ class MessageLoop:
         self._state = ServiceState.ONLINE  # of the next heartbeat
         self._beat_due = clock()
         self._is_store_failing = False
+        self._check_keys_due = clock()
 
     def run(self) -> None:
         """Run until a snapshot says stop; publish a stopping message and everything committed.
@@ -95,6 +97,7 @@ class MessageLoop:
     def _turn(self) -> None:
         """Publish a batch, send a due heartbeat, then answer requests until the next turn."""
         wait_s = _MAX_PUBLISH_DELAY_S
+        self._check_keys()
         try:
             # before the heartbeat: a full disk prevents writing, not reading
             if self._outbox.step():
@@ -112,6 +115,16 @@ class MessageLoop:
             if self._clock() > answered_until:
                 time.sleep(_REST_S)
                 return
+
+    def _send(self, topic: str, sequence: int, body: str) -> None:
+        self._sockets.publisher.send(topic, sequence, body)
+
+    def _check_keys(self) -> None:
+        """End the connections of clients that are allowed no longer, once a second."""
+        if self._clock() >= self._check_keys_due:
+            self._check_keys_due = self._clock() + _CHECK_KEYS_S
+            if self._sockets.disconnect_revoked():
+                log.info("keys.revoked")
 
     def _reply(self, request: bytes, key_name: str | None) -> str:
         return self._replies.reply_to(request, key_name, self._feed.snapshot())

@@ -14,7 +14,7 @@ import structlog
 
 from daemon.alerts import Alerts
 from daemon.messaging.serving_process import MessageSettings, ProcessReport, serve_messages
-from daemon.messaging.status_snapshot import StatusSnapshot
+from daemon.messaging.status_snapshot import StatusSnapshot, snapshot_bytes
 from schemas.errors import ConfigError, SpheroRankError, StoreError
 from schemas.messages import AlertKind
 
@@ -234,7 +234,7 @@ class _Child:
             is_stopping = self._stopping.is_set()
             try:
                 newest = snapshot().model_copy(update={"is_stopping": is_stopping})
-                self._connection.send_bytes(newest.model_dump_json().encode())
+                self._connection.send_bytes(snapshot_bytes(newest))
             except StoreError:
                 # The process cannot write heartbeats either. It keeps the last snapshot.
                 time.sleep(SNAPSHOT_S)

@@ -3,6 +3,8 @@
 Each message has three parts: topic, sequence number (8 bytes, big-endian) and body.
 """
 
+from collections.abc import Callable
+
 import zmq
 
 from store.ports import Outbox
@@ -40,11 +42,17 @@ class Publisher:
 
 
 class OutboxDrain:
-    """Publishes unpublished messages of the store, each at least once."""
+    """Publishes unpublished messages of the store, each at least once.
 
-    def __init__(self, store: Outbox, publisher: Publisher) -> None:
+    Parameters
+    ----------
+    send
+        Sends a message: topic, sequence number and body, as :meth:`Publisher.send`.
+    """
+
+    def __init__(self, store: Outbox, send: Callable[[str, int, str], None]) -> None:
         self._store = store
-        self._publisher = publisher
+        self._send = send
         self._published: int | None = None  # last published number, read once
 
     def step(self) -> bool:
@@ -61,7 +69,7 @@ class OutboxDrain:
         if not messages:
             return False
         for message in messages:
-            self._publisher.send(message.topic, message.sequence, message.body)
+            self._send(message.topic, message.sequence, message.body)
         self._store.mark_published(messages[-1].sequence)
         self._published = messages[-1].sequence
         return len(messages) == BATCH

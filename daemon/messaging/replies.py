@@ -71,7 +71,7 @@ class Replies:
             Name of the client's key; None without authentication.
         """
         try:
-            reply = self._reply(parse_request(request), key_name, snapshot)
+            return self._reply(parse_request(request), key_name, snapshot).model_dump_json()
         except ValueError as problem:
             reply = error_reply(str(problem))
         except StoreError as error:

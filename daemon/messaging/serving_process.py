@@ -12,6 +12,7 @@ import structlog
 
 from daemon import logs
 from daemon.child_processes import limit_memory, prepare_child_process
+from daemon.messaging.key_files import KeyFolder
 from daemon.messaging.message_loop import MessageLoop
 from daemon.messaging.sockets import MessageSockets
 from daemon.messaging.status_snapshot import StatusFeed
@@ -37,6 +38,7 @@ class MessageSettings:
     heartbeat_s: float
     stall_s: float
     must_ack: tuple[str, ...]
+    keys: KeyFolder | None  # None: no encryption
     logs: Path | None
 
 
@@ -84,7 +86,7 @@ def serve_messages(settings: MessageSettings, connection: Connection) -> None:
 def _serve(settings: MessageSettings, connection: Connection) -> None:
     feed = StatusFeed(connection, time.monotonic)
     with (
-        MessageSockets(settings.events, settings.requests) as sockets,
+        MessageSockets(settings.events, settings.requests, keys=settings.keys) as sockets,
         closing(SqlStore(settings.store_url, service=settings.service)) as store,
     ):
         report = ProcessReport(events=sockets.events_url, requests=sockets.requests_url)

@@ -6,6 +6,7 @@ from typing import Self
 import zmq
 
 from daemon.messaging.access import AccessControl
+from daemon.messaging.key_files import KeyFolder
 from daemon.messaging.publisher import QUEUED_MESSAGES, Publisher
 from daemon.messaging.requests import RequestSocket
 from schemas.errors import ConfigError
@@ -23,6 +24,8 @@ class MessageSockets:
     ----------
     events, requests
         ``tcp://host:port`` (``*`` picks a free port) or ``ipc://path``.
+    keys
+        The keys of the service and its clients; None: no encryption.
     linger_s
         Longest wait of :meth:`close` for messages that are being sent, in seconds.
     queued_messages
@@ -31,7 +34,7 @@ class MessageSockets:
     Raises
     ------
     ConfigError
-        If an address cannot be bound.
+        If an address cannot be bound, or the key pair of the service cannot be read.
     """
 
     def __init__(
@@ -39,28 +42,47 @@ class MessageSockets:
         events: str,
         requests: str,
         *,
+        keys: KeyFolder | None = None,
         linger_s: float = 1.0,
         queued_messages: int = QUEUED_MESSAGES,
     ) -> None:
-        self._stack = ExitStack()
+        self.events_url, self.requests_url = events, requests
+        self._keys = keys
         self._linger_s = linger_s
+        self._queued_messages = queued_messages
+        self._open()
+
+    def _open(self) -> None:
+        self._stack = ExitStack()
         try:
             context = self._stack.enter_context(zmq.Context())
-            self._access = self._stack.enter_context(AccessControl(context))
+            self._access = self._stack.enter_context(AccessControl(context, self._keys))
             self._poller = zmq.Poller()
             self._poller.register(self._access.socket, zmq.POLLIN)
-            publishing = self._open(context, zmq.PUB, b"events")
-            answering = self._open(context, zmq.ROUTER, b"requests")
+            publishing = self._make(context, zmq.PUB, b"events", self.events_url)
+            answering = self._make(context, zmq.ROUTER, b"requests", self.requests_url)
             self._poller.register(answering, zmq.POLLIN)
-            self.publisher = Publisher(publishing, queued_messages=queued_messages)
+            self.publisher = Publisher(publishing, queued_messages=self._queued_messages)
             self.requests = RequestSocket(answering)
             self.events_url, self.requests_url = _bind(
-                (publishing, "publisher.events", events),
-                (answering, "publisher.requests", requests),
+                (publishing, "publisher.events", self.events_url),
+                (answering, "publisher.requests", self.requests_url),
             )
         except BaseException:
             self.close()
             raise
+
+    def disconnect_revoked(self) -> bool:
+        """Open both sockets again if a connected client is allowed no longer; return whether.
+
+        ZeroMQ cannot close one connection. All clients connect again, and the allowed ones request
+        a replay of messages that they missed.
+        """
+        if not self._access.has_revoked():
+            return False
+        self.close()
+        self._open()
+        return True
 
     def wait(self, timeout_s: float) -> None:
         """Wait until a request arrives, and answer the handshakes that arrive meanwhile."""
@@ -77,10 +99,10 @@ class MessageSockets:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _open(
-        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, domain: bytes
+    def _make(
+        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, domain: bytes, url: str
     ) -> zmq.Socket[bytes]:
-        """Return a socket with limits of its connections, not bound yet.
+        """Return a socket for an address with limits of its connections, not bound yet.
 
         ZMTP heartbeats are off: in libzmq 4.3.5 their timer ends the process by an assertion when
         it meets a connection that broke while its requests were not read. The keep-alive of TCP
@@ -88,6 +110,7 @@ class MessageSockets:
         """
         socket = self._stack.enter_context(context.socket(kind))
         socket.set(zmq.LINGER, round(self._linger_s * 1000))
+        socket.set(zmq.IPV6, "[" in url)
         socket.set(zmq.HANDSHAKE_IVL, round(HANDSHAKE_S * 1000))
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, LOST_CLIENT_S // 2)

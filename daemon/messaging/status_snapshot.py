@@ -1,9 +1,11 @@
 """Snapshots of the status, which the main process sends to the process of the sockets."""
 
+import json
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from schemas.events import as_utf8
 from schemas.frozen_model import FrozenModel
 from schemas.messages import StatusData
 from schemas.requests import StatusDetails
@@ -18,6 +20,11 @@ class StatusSnapshot(FrozenModel):
     """Time since the main loop last made progress, in seconds."""
     is_stopping: bool = False
     """True in the last snapshot: the process publishes everything committed, and ends."""
+
+
+def snapshot_bytes(snapshot: StatusSnapshot) -> bytes:
+    """Return a snapshot as JSON; bytes of file names that are not UTF-8 are replaced."""
+    return json.dumps(as_utf8(snapshot.model_dump(mode="json"))).encode()
 
 
 class StatusFeed:

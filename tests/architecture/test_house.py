@@ -144,6 +144,7 @@ def test_the_example_shows_the_defaults() -> None:
         ("store", "url"),
         ("output", "rankings"),
         ("output", "logs"),
+        ("publisher", "keys"),
     }
     defaults = Config.model_construct().model_dump(mode="json")
     for section, keys in shown.items():

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import zmq
 
+import daemon.messaging.message_process
 from daemon.messaging.access import MAX_CONNECTIONS
 from daemon.messaging.serving_process import MAX_DATA_BYTES
 from tests.running_messages import (
@@ -98,6 +100,30 @@ def test_a_stuck_main_loop_ends_the_heartbeats_and_not_the_replies(tmp_path: Pat
     made.close()
 
 
+def test_a_process_that_hangs_is_ended_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon.messaging.message_process, "SNAPSHOT_S", 0.0001)
+    monkeypatch.setattr(daemon.messaging.message_process, "STUCK_S", 1.0)
+    made = RunningMessages(tmp_path)
+    hanging = made.child
+    hanging.suspend()  # its pipe fills up; the main loop never waits for it
+    made.wait_for(lambda: not hanging.is_running(), "the process that hangs is ended")
+    monkeypatch.undo()
+    made.wait_for(made.answers, "a new process answers")
+    made.close()
+
+
+def test_the_status_with_a_file_name_that_is_not_utf_8_is_answered(tmp_path: Path) -> None:
+    made = RunningMessages(tmp_path)
+    made.source_gone = "plate\udce9/B02.tif"  # as Python reads a name in Latin-1
+    made.wait_for(
+        lambda: ask(made.requests, kind="status")["source_gone"] == "plate\ufffd/B02.tif",
+        "the status with the name",
+    )
+    made.close()
+
+
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -145,11 +171,13 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_5000_replays_unread_ends_nothing(messages: RunningMessages) -> None:
     for number in range(300):
         messages.add_alert(f"{number} " + "x" * 20_000)
     before = messages.child.pid
     subprocess.run([sys.executable, "-c", ATTACK, messages.requests], check=True)
+    time.sleep(10)  # libzmq ended the process when its first heartbeat met the broken connection
     messages.wait_for(messages.answers, "another client is answered")
     assert messages.child.pid == before
     assert messages.child.memory_info().rss < MAX_DATA_BYTES
@@ -289,3 +317,15 @@ def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_
     assert len(service.events("messages.process_ended")) == 3
     with service.store() as store:
         assert store.published_through() == store.last_sequence()
+
+
+def test_an_address_that_another_program_uses_is_a_wrong_configuration(
+    empty_service: ServiceProcess,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        text = empty_service.config.read_text().replace(empty_service.requests, url)
+        empty_service.config.write_text(text)
+        done = empty_service.ask("run")
+    assert done.returncode == 78
+    assert f"publisher.requests: {url} cannot be bound" in done.stderr

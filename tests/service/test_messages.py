@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -15,9 +16,11 @@ import jsonschema
 import pytest
 import zmq
 
+import daemon.messaging.listen
 import daemon.messaging.publisher
 import daemon.messaging.replies
-from daemon.messaging.listen import Message, ask, listen
+from daemon.messaging.asking import ask
+from daemon.messaging.listen import Message, Service, listen
 from daemon.messaging.message_loop import MessageLoop
 from daemon.messaging.publisher import OutboxDrain
 from daemon.messaging.sockets import MessageSockets
@@ -112,28 +115,26 @@ class Messaging:
 class Listener:
     """``spherorank listen`` on a thread of the test."""
 
-    def __init__(self, messaging: Messaging, *, after: int | None, topic: str = "") -> None:
+    def __init__(self, messaging: Messaging, **options: Any) -> None:  # noqa: ANN401 - of listen
         self.received: list[Message] = []
         self.silences: list[str] = []
         self.problem: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(messaging.events, messaging.requests, after, topic)
+            target=self._run, args=(Service(messaging.events, messaging.requests), options)
         )
         self._thread.start()
 
-    def _run(self, events_url: str, requests_url: str, after: int | None, topic: str) -> None:
+    def _run(self, service: Service, options: dict[str, Any]) -> None:
+        usual = {
+            "topic": "",
+            "on_message": self.received.append,
+            "should_stop": self._stop.is_set,
+            "on_silence": self.silences.append,
+            "reply_timeout_s": 0.5,
+        }
         try:
-            listen(
-                events_url,
-                requests_url,
-                after=after,
-                topic=topic,
-                on_message=self.received.append,
-                should_stop=self._stop.is_set,
-                on_silence=self.silences.append,
-                reply_timeout_s=0.5,
-            )
+            listen(service, **usual | options)
         except Exception as problem:  # noqa: BLE001 - a test reads it
             self.problem = problem
 
@@ -613,6 +614,73 @@ def test_the_number_of_names_that_acknowledge_is_limited(
     assert kinds == ["ack", "ack", "error", "ack", "ack"]
 
 
+def test_a_listener_acknowledges_and_starts_after_the_last_acknowledged_message(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    messaging.must_ack = ("lims",)
+    messaging.start()
+    first = start_listener(after=None, ack_as="lims")
+    (number,) = messaging.add_alerts("a")
+    wait_until(
+        lambda: messaging.store.acknowledged().get("lims", 0) >= number, "the acknowledgement"
+    )
+    first.stop()
+    messaging.add_alerts("b")
+    second = start_listener(after=None, ack_as="lims")
+    wait_until(lambda: second.alerts == ["b"], "the alert after the acknowledged one")
+    second.stop()  # the last acknowledgement is sent at the end
+    assert messaging.store.acknowledged()["lims"] == second.numbers[-1]
+    assert first.silences == second.silences == []
+
+
+def test_a_message_that_cannot_be_processed_is_processed_again_and_not_acknowledged(
+    messaging: Messaging,
+    start_listener: Callable[..., Listener],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(daemon.messaging.listen, "RETRY_S", 0.2)
+    ranking = samples.ranking()
+    number = messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    attempts: list[int] = []
+    is_working = threading.Event()
+
+    def process(message: Message) -> bool:
+        attempts.append(message.sequence)
+        return is_working.is_set()
+
+    messaging.start()
+    start_listener(after=None, ack_as="lims", topic="spherorank.v1.ranking.", on_message=process)
+    wait_until(lambda: len(attempts) >= 3, "three attempts")
+    assert messaging.store.acknowledged() == {}
+    is_working.set()
+    wait_until(lambda: messaging.store.acknowledged().get("lims", 0) >= number, "it is processed")
+    assert set(attempts) == {number}
+
+
+def test_a_listener_reports_that_its_acknowledgements_are_not_required(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    messaging.start()
+    listener = start_listener(after=None, ack_as="LIMS")
+    wait_until(lambda: bool(listener.silences), "a report")
+    assert "publisher.must_ack does not contain LIMS" in listener.silences[0]
+
+
+def test_a_listener_fills_a_jump_of_the_sequence_numbers_of_a_restored_store(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    messaging.start()
+    listener = start_listener(after=0)
+    messaging.add_alerts("before")
+    wait_until(lambda: listener.alerts == ["before"], "the first alert")
+    with sqlite3.connect(messaging.database) as connection:
+        connection.execute("UPDATE sequence_counter SET last = last + 1000000")
+    connection.close()
+    (number,) = messaging.add_alerts("after")
+    wait_until(lambda: listener.alerts == ["before", "after"], "the alert after the jump")
+    assert number > 1_000_000
+
+
 # Problems of a listener
 
 
@@ -665,6 +733,18 @@ def test_every_address_that_cannot_be_bound_is_named(url: str, messaging: Messag
     assert "expected" in error.value.problem
 
 
+def test_the_loopback_address_of_ipv6_can_be_used() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    url = "tcp://[::1]:*"
+    with MessageSockets(url, url, linger_s=0) as sockets:
+        with pytest.raises(SilentServiceError):
+            ask(sockets.requests_url, StatusRequest(), StatusReply, timeout_s=0.3)
+        assert sockets.events_url.startswith("tcp://[::1]:")
+
+
 # The documentation
 
 
@@ -709,7 +789,7 @@ def test_the_drain_reports_whether_more_may_wait(
     monkeypatch.setattr(daemon.messaging.publisher, "BATCH", 5)
     store = SqlStore(f"sqlite:///{tmp_path / 'messaging.sqlite'}")
     with MessageSockets(ANY_PORT, ANY_PORT, linger_s=0) as sockets:
-        drain = OutboxDrain(store, sockets.publisher)
+        drain = OutboxDrain(store, sockets.publisher.send)
         assert drain.step() is False
         for n in range(6):
             store.add_message(alert(str(n)), samples.NOW)
