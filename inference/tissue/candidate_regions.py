@@ -200,7 +200,7 @@ def _measure_regions(
         coverage=coverage,
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
-        sharpest_edge=_quantiles(of_outline, steepest, count),
+        sharpest_edge=label_quantiles(of_outline, steepest, count),
         has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
         contact_px=contact,
         is_ring=(is_clear & is_round) | _cut_rings(labels, np.flatnonzero(contact), coarse),
@@ -272,7 +272,7 @@ def _means(
     return np.asarray(np.bincount(label, counted * values, count) / pixels)
 
 
-def _quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
+def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
     """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
     ordered = np.append(values[np.lexsort((values, label))], 0.0)
     pixels = np.bincount(label, minlength=count)
