@@ -44,7 +44,7 @@ _GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain 
 _NARROW_GAP_LIGHT = 0.6  # of the way from the outline to the background
 _NARROW_GAP_PX = 3  # side of the square in which a narrow gap has this light
 _NARROW_GAP_SHARE = 0.15  # of a gap that has this light; of bright grains in tissue less has it
-_MAX_GAP_LIMIT = 0.8  # transmitted share at the outline of tissue beside a gap
+_MAX_GAP_LIMIT = 0.9  # transmitted share at the outline of tissue beside a gap
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
