@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
+from inference.tissue.fibres import find_attached_fibres
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
     erode_mask,
     fill_convex_holes,
     fill_holes,
+    fill_lumens,
     label_parts,
     open_mask,
     resize_mask,
@@ -32,16 +34,17 @@ _BAND_PX = 6.0  # reduced pixels around the coarse tissue, where the outline can
 _CHAIN_REACH_PX = 96.0  # a quarter of the field; the longest thin chains of cells
 _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
-_MANY_SHARE = 0.6  # of the way from inside to outside, for the outline of small bodies
-_MIN_FOUND_SHARE = 0.5  # of a small body; of less the rim is lost
-_COARSE_OUTLINE = 0.6  # level of a smoothed coarse mask, whose bodies are a little too wide
+_SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
+_RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
 _MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
-_WIDE_GAP_LIGHT, _GAP_LIGHT = 0.93, 0.9  # transmitted share in a gap between pieces
+_MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
+_FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
+_WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
 _GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain is narrower
-_GAP_SIDE_PX = 5  # of the square in which the light of a gap is even
-_MAX_GAP_SPREAD = 0.06  # standard deviation of the transmitted share in it
-_GAP_REACH_PX = 4  # from a place of even light to the edge of its gap
-_MAX_GAP_LIMIT = 0.8  # transmitted share at the outline of tissue beside a gap
+_NARROW_GAP_LIGHT = 0.6  # of the way from the outline to the background
+_NARROW_GAP_PX = 3  # side of the square in which a narrow gap has this light
+_NARROW_GAP_SHARE = 0.15  # of a gap that has this light; of bright grains in tissue less has it
+_MAX_GAP_LIMIT = 0.9  # transmitted share at the outline of tissue beside a gap
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
@@ -50,18 +53,6 @@ _MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
 _MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larger
 _MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
 _MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
-
-_FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
-_FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
-_FIBRE_SLENDERNESS = 3.0  # length of a fibre relative to its mean width
-_MAX_FIBRE_PERIMETER, _MAX_SURE_FIBRE_PERIMETER = 4.5, 3.3
-"""Perimeter relative to the length: a line has 2.3, two that cross 4, a cluster of pieces more.
-
-The second limit is for many thin parts.
-"""
-_MAX_FIBRES = 3  # more thin parts are chains of cells
-_MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
-_SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -94,75 +85,96 @@ def outline_body(
     edge
         Width of the outline's edge.
     """
-    body = np.zeros(transmitted.shape, dtype=bool)
     tissue = chosen.tissue
     if not tissue.any():
-        return body
-    shape, scale = transmitted.shape, max(transmitted.shape) / SIDE_PX
-    near = dilate_mask(tissue, _BAND_PX)
-    reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
-    box = _bounding_box(near if chosen.many else near | reachable, shape)
-    outline = np.where(near, _outline_light(coarse, chosen, edge), np.exp(-coarse.dark_limit))
-    limit = enlarge(np.asarray(outline, np.float32), shape)[box]
-    covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
+        return np.zeros(transmitted.shape, dtype=bool)
     if chosen.many:
-        closed = close_mask(covered, scale)
-        whole = open_mask(fill_convex_holes(closed, MIN_LUMEN_SOLIDITY), scale)
-        seeds = resize_mask(tissue, shape)[box]
-        whole |= _lost_bodies(tissue, whole, box, shape)
-    else:
-        inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-        gaps = _wide_gaps(transmitted[box], max(shape))
-        if Unsure.FAINT not in chosen.doubts and _solidity(tissue) < _MIN_COMPACT_SOLIDITY:
-            gaps |= _narrow_gaps(transmitted[box], limit)
-        covered |= resize_mask(inside, shape)[box] & ~gaps
-        whole = open_mask(_fill_interior(close_mask(covered, scale), max(shape)), scale)
-        seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
-    body[box] = _parts_with(whole, seeds)
-    if np.count_nonzero(body) <= MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
-        return np.zeros_like(body)
-    if chosen.many:
-        return body
-    part = body[box]
-    part &= ~_thin_parts(part)
-    part &= ~_holes(part, transmitted[box], limit, max(shape))
-    body[box] = _without_crumbs(part)
-    return body
+        return _outline_small_bodies(transmitted, dark, coarse, tissue)
+    return _outline_one_tissue(transmitted, dark, coarse, chosen, edge)
 
 
-def _lost_bodies(
-    tissue: Bools, found: Bools, box: tuple[slice, slice], shape: tuple[int, ...]
+def _outline_small_bodies(
+    transmitted: Floats, dark: Bools, coarse: CoarsePlane, tissue: Bools
 ) -> Bools:
-    """Return, inside a box, the bodies of a coarse mask, (h, w), of which little was found.
+    """Return many small bodies in the working plane, (H, W).
 
-    The rim of a pale hollow body may have gaps at full resolution, so that its outline is lost. The
-    coarse outline, which is a little too wide, replaces it.
+    Each place of an outline has its own limit, half-way between the light of the background and the
+    darkest light nearby, because neighbouring bodies can be pale and dark. The light inside a thin
+    rim is not the light of the body's middle.
 
     Parameters
     ----------
+    transmitted, dark
+        As in :func:`outline_body`.
+    coarse
+        The reduced plane.
     tissue
-        Coarse mask of all bodies, (h, w).
-    found
-        Mask of the bodies inside the box at full resolution.
-    box
-        Rows and columns in the working plane.
-    shape
-        Shape of the working plane, (H, W).
+        Coarse mask of the bodies, (h, w).
     """
-    labels, stats = label_parts(tissue)
-    inside = np.zeros(shape, dtype=bool)
-    inside[box] = found
-    share = cv2.resize(inside.astype(np.float32), tissue.shape[::-1], interpolation=cv2.INTER_AREA)
-    covered = np.bincount(labels.ravel(), share.ravel()) / stats[:, cv2.CC_STAT_AREA]
-    lost = covered < _MIN_FOUND_SHARE
-    lost[0] = False
-    smooth = cv2.GaussianBlur(lost[labels].astype(np.float32), (0, 0), 1.0)
-    return enlarge(np.asarray(smooth, np.float32), shape)[box] > _COARSE_OUTLINE
+    shape, scale = transmitted.shape, max(transmitted.shape) / SIDE_PX
+    near = dilate_mask(tissue, _BAND_PX)
+    box = _bounding_box(near, shape)
+    light = transmitted[box]
+    limit = np.minimum((_darkest_nearby(light, _RIM_REACH_PX * scale) + 1) / 2, _palest(coarse))
+    covered = (light < limit) & (dark | resize_mask(near, shape))[box]
+    covered |= resize_mask(erode_mask(tissue, _SURELY_INSIDE_PX), shape)[box]
+    whole = open_mask(fill_lumens(close_mask(covered, scale), MIN_LUMEN_SOLIDITY), scale)
+    body = np.zeros(shape, dtype=bool)
+    body[box] = _parts_with(whole, resize_mask(tissue, shape)[box])
+    return body
+
+
+def _outline_one_tissue(
+    transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge
+) -> Bools:
+    """Return one tissue in the working plane, (H, W), with its pieces and attached chains of cells.
+
+    The parameters are those of :func:`outline_body`.
+    """
+    tissue = chosen.tissue
+    shape, scale = transmitted.shape, max(transmitted.shape) / SIDE_PX
+    near = dilate_mask(tissue, _BAND_PX)
+    reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
+    box = _bounding_box(near | reachable, shape)
+    outline = np.where(near, _outline_light(coarse, tissue, edge), np.exp(-coarse.dark_limit))
+    limit = enlarge(np.asarray(outline, np.float32), shape)[box]
+    covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
+    inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
+    covered |= resize_mask(inside, shape)[box] & ~_wide_gaps(transmitted[box], max(shape))
+    part = _fill_interior(close_mask(covered, scale), max(shape))
+    if Unsure.FAINT not in chosen.doubts and not _is_compact(tissue):
+        part &= ~_narrow_gaps(transmitted[box], limit)
+    seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
+    part = _parts_with(open_mask(part, scale), seeds)
+    body = np.zeros(shape, dtype=bool)
+    if np.count_nonzero(part) > MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
+        part &= ~find_attached_fibres(part)
+        part &= ~_holes(part, transmitted[box], limit, max(shape))
+        body[box] = _without_crumbs(part)
+    return body
+
+
+def _darkest_nearby(light: Floats, radius_px: float) -> Floats:
+    """Return the smallest light, (h, w), within a radius of each pixel."""
+    side = 2 * max(round(radius_px), 1) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.erode(light, disc), np.float32)
+
+
+def _is_compact(tissue: Bools) -> bool:
+    """Return whether a tissue, (h, w), has no gaps, also if a fibre crosses it."""
+    radius = float(np.sqrt(np.count_nonzero(tissue) / np.pi))
+    return (
+        _solidity(tissue) > _MIN_COMPACT_SOLIDITY
+        or _solidity(open_mask(tissue, _FIBRE_REACH * radius)) > _MIN_SOLIDITY_BESIDE_FIBRE
+    )
 
 
 def _solidity(tissue: Bools) -> float:
     """Return the area of the largest region of a mask, (h, w), relative to its convex hull."""
     contours, _ = cv2.findContours(tissue.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return 0.0
     largest = max(contours, key=cv2.contourArea)
     return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
 
@@ -186,7 +198,8 @@ def _wide_gaps(transmitted: Floats, side_px: int) -> Bools:
 def _narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
     """Return the places, (h, w), where light is seen between the pieces of tissue that burst.
 
-    They have the even light of the background, beside dark tissue.
+    They are brighter than the outline, beside dark tissue, and nearly as bright as the background
+    on a part of their area.
 
     Parameters
     ----------
@@ -195,11 +208,14 @@ def _narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
     limit
         Transmitted share at the outline, (h, w).
     """
-    mean = cv2.blur(transmitted, (_GAP_SIDE_PX, _GAP_SIDE_PX))
-    mean_square = cv2.blur(transmitted * transmitted, (_GAP_SIDE_PX, _GAP_SIDE_PX))
-    smooth = np.sqrt(np.maximum(mean_square - mean * mean, 0)) < _MAX_GAP_SPREAD
-    core = smooth & (mean > _GAP_LIGHT) & (limit < _MAX_GAP_LIMIT)
-    return dilate_mask(core, _GAP_REACH_PX) & (transmitted > limit)
+    brighter = (transmitted > limit) & (limit < _MAX_GAP_LIMIT)
+    count, labels = cv2.connectedComponents(brighter.view(np.uint8), connectivity=4)
+    mean = cv2.blur(transmitted, (_NARROW_GAP_PX, _NARROW_GAP_PX))
+    open_part = brighter & (mean > limit + _NARROW_GAP_LIGHT * (1 - limit))
+    share = np.bincount(labels[open_part], minlength=count) / np.maximum(
+        np.bincount(labels[brighter], minlength=count), 1
+    )
+    return np.asarray((share > _NARROW_GAP_SHARE)[labels])
 
 
 def _fill_interior(covered: Bools, side_px: int) -> Bools:
@@ -281,49 +297,6 @@ def _holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) -> Boo
     return found
 
 
-def _thin_parts(body: Bools) -> Bools:
-    """Return the thin, long parts of a body, (h, w), that are fibres which touch it.
-
-    Many thin parts are chains of cells of a tissue that burst, and are no fibres.
-    """
-    radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
-    thick = dilate_mask(open_mask(body, _FIBRE_HALF_WIDTH * radius), 1.5)
-    labels, length, slenderness = _measure_slenderness(body & ~thick)
-    fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
-    longest_edge = _MAX_FIBRE_PERIMETER
-    if np.count_nonzero(fibres) > _MAX_FIBRES:
-        fibres &= slenderness > _SURE_FIBRE_SLENDERNESS
-        longest_edge = _MAX_SURE_FIBRE_PERIMETER
-    for label in np.flatnonzero(fibres):
-        part = (labels == label).view(np.uint8)
-        contours, _ = cv2.findContours(part, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
-        fibres[label] = perimeter < longest_edge * length[label]
-    return np.asarray(fibres[labels])
-
-
-def find_fibres(debris: Bools) -> Bools:
-    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
-    labels, length, slenderness = _measure_slenderness(debris)
-    fibres = slenderness > _SURE_FIBRE_SLENDERNESS
-    fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
-    return np.asarray(fibres[labels])
-
-
-def _measure_slenderness(
-    mask: Bools,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the labels of the parts of a mask, and by label their length and slenderness.
-
-    The slenderness is the length divided by the mean width; both are 0 for label 0, the outside.
-    """
-    labels, stats = label_parts(mask)
-    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    slenderness = length**2 / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
-    length[0] = slenderness[0] = 0
-    return labels, length, slenderness
-
-
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Return the rows and columns of a mask's bounding box in an image of another shape, (H, W)."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
@@ -333,27 +306,24 @@ def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge) -> Floats:
-    """Return, (h, w), the transmitted share between inside and outside that is the outline.
-
-    It is half-way, and farther outside for many small bodies, whose edges overlap.
+def _outline_light(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Floats:
+    """Return, (h, w), the transmitted share half-way between inside and outside of a tissue.
 
     Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
     seam with pale surroundings, and at an edge out of focus. A dark core far inside does not count,
     as the outline may be that of a pale mantle.
     """
-    share = _MANY_SHARE if chosen.many else 0.5
     reach = float(np.clip(2.5 * edge.width_px, 4, 24))
-    window = _window_around(chosen.tissue, _BAND_PX + 3 * reach)
-    tissue, darkness = chosen.tissue[window], coarse.darkness[window]
+    window = _window_around(tissue, _BAND_PX + 3 * reach)
+    body, darkness = tissue[window], coarse.darkness[window]
     transmitted = np.exp(coarse.log_light[window] - coarse.surface[window])
-    counted = tissue
+    counted = body
     if not edge.blurred:
-        counted = tissue & ~erode_mask(tissue, TEXTURE_BLUR_PX + reach)
+        counted = body & ~erode_mask(body, TEXTURE_BLUR_PX + reach)
     inside = np.where(counted, np.maximum(darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
         np.float32
     )
-    outside = (~dilate_mask(tissue, max(edge.width_px / 2, 1))).astype(np.float32)
+    outside = (~dilate_mask(body, max(edge.width_px / 2, 1))).astype(np.float32)
     # The filter is wide, so half of the resolution is enough.
     light, weight = (
         cv2.GaussianBlur(
@@ -365,9 +335,14 @@ def _outline_light(coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge)
     beside = (cv2.GaussianBlur(transmitted * outside, (0, 0), 4) + np.float32(1e-2)) / (
         cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
     )
-    limit = np.full(chosen.tissue.shape, np.exp(-coarse.dark_limit), np.float32)
-    limit[window] = np.minimum(within + share * (beside - within), np.exp(-coarse.dark_limit / 2))
+    limit = np.full(tissue.shape, np.exp(-coarse.dark_limit), np.float32)
+    limit[window] = np.minimum((within + beside) / 2, _palest(coarse))
     return limit
+
+
+def _palest(coarse: CoarsePlane) -> float:
+    """Return the largest transmitted share of an outline."""
+    return float(np.exp(-coarse.dark_limit / 2))
 
 
 def _window_around(mask: Bools, margin_px: float) -> tuple[slice, slice]:

@@ -16,14 +16,16 @@ from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, with_surface
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
-    fill_convex_holes,
     fill_holes,
+    fill_lumens,
     label_parts,
     open_mask,
 )
 
 MIN_LUMEN_SOLIDITY: Final = 0.85
-"""Smallest solidity of the bright middle of a body with a dark rim; a gap between bodies has less.
+"""Smallest solidity of a body with a dark rim, or of its bright middle.
+
+A gap between bodies and the bodies around it have less.
 """
 
 MIN_EDGE: Final = 0.008
@@ -46,6 +48,10 @@ _MAX_RING_CONTACT = 1.8  # with the border, of a ring, in half widths; half a di
 _MAX_OPEN_RING_CONTACT = 3.0  # the same for a ring with a wide clear middle
 _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _OPEN_RING_COVERAGE = 0.6  # a ring that covers less of its disc is no tissue, also if it is cut
+_RING_MIDDLE = 0.5  # radius of the middle of a cut ring relative to the ring
+_MAX_CIRCLE_ERROR = 0.015  # distance of a bubble's edge from a circle, relative to the radius
+_MIN_ARC = 1 / 3  # share of the circle inside the image
+_MIN_CIRCLE_POINTS = 6
 _FLOOR_MARGIN_PX = 6
 _SHARPEST = 0.9  # quantile of the slopes along an outline
 _OUTLINE_PX = 2  # width of a region's outline
@@ -133,8 +139,9 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
         return None
     rims = close_mask(dark, _RIM_GAP_PX)
-    lumens = fill_convex_holes(rims, MIN_LUMEN_SOLIDITY) & ~rims
-    solid = open_mask(close_mask(dark | lumens, 1), _SMALL_BODY_PX)
+    lumens = fill_lumens(rims, MIN_LUMEN_SOLIDITY) & ~rims
+    closed = fill_lumens(close_mask(dark | lumens, 1), MIN_LUMEN_SOLIDITY)
+    solid = open_mask(closed, _SMALL_BODY_PX)
     return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))
 
 
@@ -193,12 +200,68 @@ def _measure_regions(
         coverage=coverage,
         strength=np.bincount(label, signal, count) / area,
         edge=edge,
-        sharpest_edge=_quantiles(of_outline, steepest, count),
+        sharpest_edge=label_quantiles(of_outline, steepest, count),
         has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
         contact_px=contact,
-        is_ring=is_clear & is_round,
+        is_ring=(is_clear & is_round) | _cut_rings(labels, np.flatnonzero(contact), coarse),
         dark_limit=coarse.dark_limit,
     )
+
+
+def _cut_rings(
+    labels: npt.NDArray[np.int32], cut: npt.NDArray[np.intp], coarse: CoarsePlane
+) -> npt.NDArray[np.bool_]:
+    """Return, by label, whether a region is the rim of a bubble that the border of the image cuts.
+
+    The outer edge is a part of a circle whose middle has the light of the background.
+
+    Parameters
+    ----------
+    labels
+        Labels of the regions, (h, w).
+    cut
+        Labels of the regions at the border of the image.
+    coarse
+        The reduced plane.
+    """
+    is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+    y, x = np.indices(labels.shape, dtype=np.float32)
+    for label in cut[cut > 0]:
+        circle = _fit_circle(labels == label)
+        if circle is None:
+            continue
+        middle = np.hypot(x - circle[0], y - circle[1]) < _RING_MIDDLE * circle[2]
+        is_ring[label] = (
+            middle.any()
+            and coarse.darkness[middle].mean() < coarse.dark_limit / 2
+            and coarse.texture[middle].mean() < coarse.texture_limit
+        )
+    return is_ring
+
+
+def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
+    """Return x, y and radius of the circle on which the hull of a region, (h, w), lies inside.
+
+    None is returned if the hull is no circle, or too little of it is inside the image. The circle
+    is fitted by least squares (Kåsa, IEEE Trans. Instrum. Meas. 25, 8, 1976).
+    """
+    contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.convexHull(max(contours, key=len)).reshape(-1, 2).astype(np.float64)
+    inside = (hull >= _OUTLINE_PX).all(axis=1)
+    inside &= (hull < np.array(region.shape[::-1]) - _OUTLINE_PX).all(axis=1)
+    points = hull[inside]
+    if len(points) < _MIN_CIRCLE_POINTS:
+        return None
+    terms = np.column_stack([2 * points, np.ones(len(points))])
+    (x, y, rest), *_ = np.linalg.lstsq(terms, (points**2).sum(axis=1))
+    radius = float(np.sqrt(max(rest + x * x + y * y, 1.0)))
+    offset = points - (x, y)
+    error = float(np.sqrt(np.mean((np.hypot(*offset.T) - radius) ** 2)))
+    angles = np.sort(np.arctan2(offset[:, 1], offset[:, 0]))
+    unseen = float(np.diff(angles, append=angles[0] + 2 * np.pi).max())
+    if error > _MAX_CIRCLE_ERROR * radius or unseen > 2 * np.pi * (1 - _MIN_ARC):
+        return None
+    return float(x), float(y), radius
 
 
 def _means(
@@ -209,7 +272,7 @@ def _means(
     return np.asarray(np.bincount(label, counted * values, count) / pixels)
 
 
-def _quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
+def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
     """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
     ordered = np.append(values[np.lexsort((values, label))], 0.0)
     pixels = np.bincount(label, minlength=count)

@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.body_outline import OutlineEdge, enlarge, find_fibres, outline_body
+from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
 from inference.tissue.candidate_regions import refine_background
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
+from inference.tissue.drops import find_drops
+from inference.tissue.fibres import find_fibres
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
@@ -106,6 +108,9 @@ def _segment_dark_tissue(
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
     debris &= ~find_fibres(debris)
+    if not chosen.many:
+        drops = find_drops(body, debris, transmitted)
+        body, debris = body & ~drops, debris & ~drops
     return Segmentation(
         prepared.restore_mask(body, shape),
         prepared.restore_mask(debris, shape),

@@ -62,11 +62,33 @@ def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
         window = slice(y, y + height), slice(x, x + width)
         hole = labels[window] == label
         hull = cv2.convexHull(np.argwhere(hole)[:, ::-1].astype(np.int32))
-        # Half a pixel around the centres of the pixels, by Steiner's formula.
-        hull_area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1
-        if area >= min_solidity * hull_area:
+        if area >= min_solidity * _covered_area(hull):
             filled[window] |= hole
     return filled
+
+
+def fill_lumens(mask: Bools, min_solidity: float) -> Bools:
+    """Return the mask of bodies with the pale middle of hollow bodies filled.
+
+    A hole is a pale middle if it is nearly convex, or if it is in a part with a nearly convex
+    outline, which is one body. ``min_solidity`` is the smallest ratio of the area of a hole, or of
+    the area inside the outline of a part, to the area of its convex hull.
+    """
+    filled = mask.view(np.uint8).copy()
+    contours, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    convex = [
+        contour
+        for contour in contours
+        if _covered_area(contour) >= min_solidity * _covered_area(cv2.convexHull(contour))
+    ]
+    cv2.drawContours(filled, convex, -1, 1, cv2.FILLED)
+    return fill_convex_holes(filled.view(np.bool_), min_solidity)
+
+
+def _covered_area(points: cv2.typing.MatLike) -> float:
+    """Return the area of the pixels inside a closed outline through the centres of pixels."""
+    # Half a pixel around the centres of the pixels, by Steiner's formula.
+    return cv2.contourArea(points) + cv2.arcLength(points, closed=True) / 2 + 1
 
 
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -77,7 +77,7 @@ _FAINT_BODIES = 0.8  # signal of many bodies that may be loose cells, relative t
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
-_SMALL_TO_WIDEST = 0.2  # half width of a body among many relative to the widest
+_SMALL_TO_WIDEST = 0.2  # radius of a disc with the area of a body relative to the widest body
 _FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
@@ -174,8 +174,8 @@ def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
         & (small.half_width_px >= _SMALL_HALF_WIDTH_PX)
     )
     bodies[0] = False
-    widest = float(small.half_width_px[bodies].max(initial=0))
-    bodies &= small.half_width_px >= _SMALL_TO_WIDEST * widest
+    radius_px = np.sqrt(small.area_px / np.pi)
+    bodies &= radius_px >= _SMALL_TO_WIDEST * small.half_width_px[bodies].max(initial=0)
     dark = bodies & (small.strength > _SURE_DARKNESS * small.dark_limit)
     area = small.area_px[dark]
     if len(area) < _MIN_BODIES or area.max() > _MAX_BODY_SHARE * area.sum():

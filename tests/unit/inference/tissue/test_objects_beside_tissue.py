@@ -15,11 +15,14 @@ SIDE_PX = 512
     ("case", "seed", "least_dice"),
     [
         pytest.param(Case.BUBBLE, 9607, 0.98, id="a bubble that the border cuts is no tissue"),
+        pytest.param(Case.BUBBLE, 20003, 0.98, id="a bubble that is half outside is no tissue"),
         pytest.param(Case.CONDENSATION, 9506, 0.98, id="drops out of focus are no pieces"),
         pytest.param(Case.CONDENSATION, 9720, 0.95, id="many drops are no small bodies"),
         pytest.param(Case.BURST_WITH_CORE, 9509, 0.9, id="a cluster of pieces is no fibre"),
+        pytest.param(Case.BURST_WITH_CORE, 20011, 0.95, id="narrow gaps between pieces stay open"),
         pytest.param(Case.DISINTEGRATED, 9501, 0.9, id="background is seen between many pieces"),
-        pytest.param(Case.ORGANOIDS, 9510, 0.94, id="pale hollow bodies have their coarse outline"),
+        pytest.param(Case.ORGANOIDS, 20013, 0.96, id="hollow bodies are tissue with their middle"),
+        pytest.param(Case.ORGANOIDS, 20024, 0.94, id="pale bodies do not widen dark ones nearby"),
     ],
 )
 def test_the_outline_is_that_of_the_tissue_alone(case: Case, seed: int, least_dice: float) -> None:

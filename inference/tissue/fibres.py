@@ -1,0 +1,64 @@
+"""Finds fibres and scratches: long, thin parts of a mask."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inference.tissue.masks import dilate_mask, label_parts, open_mask
+
+_FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
+_FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
+_FIBRE_SLENDERNESS = 3.0  # length of a fibre relative to its mean width
+_MAX_FIBRE_PERIMETER, _MAX_SURE_FIBRE_PERIMETER = 4.5, 3.3
+"""Perimeter relative to the length: a line has 2.3, two that cross 4, a cluster of pieces more.
+
+The second limit is for many thin parts.
+"""
+_MAX_FIBRES = 3  # more thin parts are chains of cells
+_MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
+_SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
+
+Bools = npt.NDArray[np.bool_]
+
+
+def find_attached_fibres(body: Bools) -> Bools:
+    """Return the thin, long parts of a body, (h, w), that are fibres which touch it.
+
+    Many thin parts are chains of cells of a tissue that burst, and are no fibres.
+    """
+    radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
+    thick = dilate_mask(open_mask(body, _FIBRE_HALF_WIDTH * radius), 1.5)
+    labels, length, slenderness = _measure_slenderness(body & ~thick)
+    fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
+    longest_edge = _MAX_FIBRE_PERIMETER
+    if np.count_nonzero(fibres) > _MAX_FIBRES:
+        fibres &= slenderness > _SURE_FIBRE_SLENDERNESS
+        longest_edge = _MAX_SURE_FIBRE_PERIMETER
+    for label in np.flatnonzero(fibres):
+        part = (labels == label).view(np.uint8)
+        contours, _ = cv2.findContours(part, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
+        fibres[label] = perimeter < longest_edge * length[label]
+    return np.asarray(fibres[labels])
+
+
+def find_fibres(debris: Bools) -> Bools:
+    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
+    labels, length, slenderness = _measure_slenderness(debris)
+    fibres = slenderness > _SURE_FIBRE_SLENDERNESS
+    fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
+    return np.asarray(fibres[labels])
+
+
+def _measure_slenderness(
+    mask: Bools,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the labels of the parts of a mask, and by label their length and slenderness.
+
+    The slenderness is the length divided by the mean width; both are 0 for label 0, the outside.
+    """
+    labels, stats = label_parts(mask)
+    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    slenderness = length**2 / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    length[0] = slenderness[0] = 0
+    return labels, length, slenderness
