@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
+from benchmarks.faults import run_campaign
 from schemas.requests import StatusReply
 from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
 
@@ -30,7 +31,7 @@ def test_a_plate_goes_from_images_to_a_final_ranking(service: ServiceProcess) ->
     )
     [provisional, final] = service.rankings()
     assert (provisional.day, provisional.final, final.day, final.final) == (8, False, 10, True)
-    assert len(final.treatments) == 6
+    assert len(final.treatments) == 5
     assert not final.quality.missing_images
     folder = service.folder / "rankings" / PLATE
     assert {path.name for path in folder.iterdir()} == {
@@ -111,35 +112,15 @@ def test_a_second_run_publishes_nothing_again(ranked_copy: ServiceProcess) -> No
 
 
 @pytest.mark.slow
-def test_a_service_killed_three_times_stores_the_same_observations_and_ranking(
-    service: ServiceProcess, ranked_service: ServiceProcess
+@pytest.mark.timeout(400)
+def test_twenty_kills_lose_and_double_no_image_ranking_or_message(
+    ranked_service: ServiceProcess, tmp_path: Path
 ) -> None:
-    for images in (10, 40, 70):
-        with service.running() as process:
-            service.wait_for(lambda images=images: len(service.events("image.stored")) >= images)  # type: ignore[misc] # mypy cannot see through a default
-            process.kill()
-            process.wait()
-    assert service.run_once().returncode == 0
-    results = []
-    for each in (service, ranked_service):
-        [*_, final] = each.rankings()
-        with each.store() as store:
-            images = [
-                (image.key, image.version, image.digest, image.day)
-                for image in store.imaged(PLATE, final.encoder_id)
-            ]
-            messages = store.messages_after(0, limit=10_000)
-            observed = sorted(
-                (data["well"], data["day"])
-                for data in (
-                    json.loads(m.body)["data"] for m in messages if ".observation." in m.topic
-                )
-            )
-        assert [message.sequence for message in messages] == list(range(1, len(messages) + 1))
-        results.append(
-            (images, observed, final.treatments, final.wells, final.inputs_digest, final.revision)
-        )
-    assert results[0] == results[1]
+    result = run_campaign(ranked_service, tmp_path / "killed", kills=20, seed=20)
+    assert (result.kills, result.images, result.rankings) == (20, WELLS * len(DAYS), 2)
+    assert (result.lost, result.doubled, result.differing) == (0, 0, 0)
+    assert result.missing_messages == (0, 0)
+    assert result.conflicts == (0, 0)
 
 
 def _damage_files(folder: Path) -> dict[str, str]:
