@@ -79,7 +79,7 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Result:
-    """What differs between the service that was killed and the one that was not."""
+    """Differences between the service that was killed and the one that was not."""
 
     kills: int
     images: int
