@@ -14,7 +14,8 @@ _MAX_EDGE_WIDTH = 1.5
 Pieces of tissue have up to 1.42, drops of condensation 1.6 and more.
 """
 _MAX_AREA = 0.5  # of the largest piece; a larger one is a body at another height
-_MIN_AREA = 0.0002  # of the field; the edge of a single cell is too short
+_MIN_AREA = 0.0004  # of the field; the edge of a single cell is too short
+_MIN_LOST_LIGHT = 0.1  # share that a drop takes away; the edge of noise in a cloud is no edge
 _SMOOTHING_PX = 0.75  # reduced pixels; less is noise
 _EDGE_REACH_PX = 5  # side of the square around an outline in which the edge is
 
@@ -27,7 +28,8 @@ Labels = npt.NDArray[np.int32]
 def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     """Return the pieces of the body and the parts of the debris that are out of focus, (H, W).
 
-    The edge of such a part is wider than the edge of the largest piece of the body.
+    The edge of such a part is wider than the edge of the largest piece of the body. A part at the
+    border of the image is kept, because only a part of its edge is in view.
 
     Parameters
     ----------
@@ -45,11 +47,14 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     if not any(((each > least) & (each < most)).any() for each in (area[1:], other[1][1:])):
         return drops
     steepest = _steepest_slope(transmitted)
-    widest = _MAX_EDGE_WIDTH * _edge_widths(labels, transmitted, steepest)[leading]
+    widest = _MAX_EDGE_WIDTH * _measure_edges(labels, transmitted, steepest)[1][leading]
     for part_labels, part_area in ((labels, area), other):
-        width = _edge_widths(part_labels, transmitted, steepest)
-        is_drop = (part_area > least) & (part_area < most) & (width > widest)
+        lost, width = _measure_edges(part_labels, transmitted, steepest)
+        is_drop = (part_area > least) & (part_area < most)
+        is_drop &= (lost > _MIN_LOST_LIGHT) & (width > widest)
         is_drop[0] = False
+        for border in (part_labels[0], part_labels[-1], part_labels[:, 0], part_labels[:, -1]):
+            is_drop[border] = False
         drops |= is_drop[part_labels]
     return drops
 
@@ -72,15 +77,18 @@ def _steepest_slope(transmitted: Floats) -> Floats:
     return np.asarray(cv2.dilate(slope, square), np.float32)
 
 
-def _edge_widths(labels: Labels, transmitted: Floats, steepest: Floats) -> Numbers:
-    """Return, by label, the width of the edge of labelled parts, (H, W), in pixels.
+def _measure_edges(
+    labels: Labels, transmitted: Floats, steepest: Floats
+) -> tuple[Numbers, Numbers]:
+    """Return, by label, the light that labelled parts, (H, W), take away, and their edge's width.
 
-    It is the light that a part takes away, divided by the slope of the light at the sharpest tenth
-    of the outline.
+    The light is the mean share, weighted by itself. The width is the light divided by the slope of
+    the light at the sharpest tenth of the outline, in pixels.
     """
     count, mask = int(labels.max()) + 1, labels > 0
     edge = mask & ~erode_mask(mask, 1)
     slope = label_quantiles(labels[edge], steepest[edge], count)
     label, lost = labels[mask], np.maximum(1 - transmitted[mask], 0)
     total, squares = (np.bincount(label, lost**power, count) for power in (1, 2))
-    return np.asarray(squares / np.maximum(total, 1e-6) / np.maximum(slope, 1e-6))
+    light = np.asarray(squares / np.maximum(total, 1e-6))
+    return light, np.asarray(light / np.maximum(slope, 1e-6))

@@ -17,6 +17,9 @@ SIDE_PX = 512
         pytest.param(Case.BUBBLE, 9607, 0.98, id="a bubble that the border cuts is no tissue"),
         pytest.param(Case.BUBBLE, 20003, 0.98, id="a bubble that is half outside is no tissue"),
         pytest.param(Case.CONDENSATION, 9506, 0.98, id="drops out of focus are no pieces"),
+        pytest.param(
+            Case.CONDENSATION, 20035, 0.97, id="drops near the tissue are no pieces of it"
+        ),
         pytest.param(Case.CONDENSATION, 9720, 0.95, id="many drops are no small bodies"),
         pytest.param(Case.BURST_WITH_CORE, 9509, 0.9, id="a cluster of pieces is no fibre"),
         pytest.param(Case.BURST_WITH_CORE, 20011, 0.95, id="narrow gaps between pieces stay open"),
