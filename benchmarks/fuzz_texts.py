@@ -16,7 +16,8 @@ from pathlib import Path
 from acquisition.drop_folder.assay_files import wrong_assays
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from daemon.config import load_config
-from daemon.messaging.requests import reply_to
+from daemon.messaging.replies import Replies
+from daemon.messaging.status_snapshot import StatusSnapshot
 from schemas.errors import ConfigError
 from schemas.messages import StatusData
 from schemas.plate_map import PlateMap
@@ -153,7 +154,8 @@ def _result_of_config(file: Path) -> str:
 
 
 def _result_of_request(request: bytes, store: SqlStore, status: StatusData) -> str:
-    reply = reply_to(request, store, lambda: status, StatusDetails)
+    snapshot = StatusSnapshot(status=status, details=StatusDetails(), loop_age_s=0.0)
+    reply = Replies(store, (), lambda: datetime.now(UTC)).reply_to(request, None, snapshot)
     if UNFORESEEN in reply:
         raise RuntimeError(reply)
     return "error reply" if '"kind":"error"' in reply else "reply"

@@ -1,5 +1,6 @@
-"""Start of a worker process of ``multiprocessing``: logs, signals, and its end with the service."""
+"""Start of a worker process of ``multiprocessing``: logs, signals, memory, end with the service."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -26,3 +27,18 @@ def _exit_with_parent() -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def limit_memory(data_bytes: int) -> None:
+    """Limit the memory that this process allocates, and write no core dumps, which hold secrets.
+
+    An allocation beyond the limit fails; in most libraries this ends the process. Systems without
+    the module ``resource`` have no such limit.
+    """
+    with contextlib.suppress(ModuleNotFoundError):
+        import resource  # noqa: PLC0415 - Windows does not have it
+
+        for kind, amount in ((resource.RLIMIT_DATA, data_bytes), (resource.RLIMIT_CORE, 0)):
+            _, hard = resource.getrlimit(kind)
+            allowed = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
+            resource.setrlimit(kind, (allowed, hard))

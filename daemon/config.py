@@ -54,6 +54,7 @@ from schemas.calibration import MethodChoice
 from schemas.errors import ConfigError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import PlateId
+from schemas.requests import SUBSCRIBER_NAME
 from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 
@@ -371,6 +372,9 @@ class PublisherSection(_Section):
     events: Endpoint = "tcp://127.0.0.1:5556"
     requests: Endpoint = "tcp://127.0.0.1:5557"
     curve: Literal[False] = False
+    # Names of the subscribers that have to acknowledge final rankings, and their time for it.
+    must_ack: tuple[Annotated[str, Field(pattern=SUBSCRIBER_NAME)], ...] = ()
+    ack_within_h: float = Field(default=12.0, gt=0, le=24 * 365)
     # Name of the service; each service has its own series of sequence numbers.
     service: str = Field(default="spherorank", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     heartbeat_s: float = Field(default=5.0, gt=0, le=3600)

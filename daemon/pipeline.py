@@ -15,7 +15,7 @@ from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder, Segmenter
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.picture import draw_outline_picture
-from schemas.errors import ImageError, MachineError, StoreError
+from schemas.errors import DamagedRowError, ImageError, MachineError, StoreError
 from schemas.machine_faults import is_machine_fault, reason_of
 from schemas.messages import DayDeparture, ObservationData, RejectedData
 from schemas.observation import Observation, Outcome
@@ -98,6 +98,9 @@ class ImagePath:
         """Return the departures to publish; none if other images of the plate cause an error."""
         try:
             return self.rolling_view.departures(observation, plate_map)
+        except DamagedRowError as error:
+            log.error("departures.failed", plate=observation.key.plate, reason=str(error))
+            return ()
         except StoreError:
             raise
         except Exception as error:

@@ -11,6 +11,7 @@ from daemon.calibrations import Calibrations
 from daemon.plate_runs import PlateRuns
 from daemon.scale_check import ScaleCheck
 from schemas.assay import Assay
+from schemas.errors import DamagedRowError
 from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 from store.ports import AssayStore, PlateMapStore
@@ -52,7 +53,15 @@ class PlateInputs:
     def save_plate_maps(self) -> None:
         """Store each new or corrected plate map; rankings read their plate map from the store."""
         for plate in self.source.plate_maps():
-            self.plate_map(plate)
+            try:
+                self.plate_map(plate)
+            except DamagedRowError as error:  # of this plate; the store works
+                self.alerts.raise_once(
+                    AlertKind.PLATE_MAP,
+                    f"{plate}: damaged row",
+                    f"the map of plate {plate} cannot be stored: {error.problem}",
+                    plate,
+                )
 
     def _save(self, given: PlateMap) -> PlateMap:
         newest = self.store.plate_map(given.plate)

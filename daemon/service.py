@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +15,7 @@ from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
+from daemon.deliveries import Deliveries
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.microscope.day_contradictions import report_other_day
@@ -27,7 +28,7 @@ from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
 from daemon.steady_clock import ClockWatch
-from schemas.errors import MachineError, ProfileError, SourceGoneError, StoreError
+from schemas.errors import DamagedRowError, MachineError, ProfileError, SourceGoneError, StoreError
 from schemas.machine_faults import reason_of
 from schemas.messages import AlertKind
 from schemas.observation import Outcome
@@ -63,6 +64,7 @@ class Service:
     days: DailyPath
     missing_images: MissingImages
     specimens: Specimens
+    deliveries: Deliveries
     alerts: Alerts
     metrics: Metrics
     status: ServiceStatus
@@ -107,9 +109,12 @@ class Service:
 
     def _start(self) -> None:
         for plate in self.store.plates():
-            for ranking in self.store.rankings(plate):
-                self.days.write_files(ranking)
-                self.specimens.note(ranking)
+            try:
+                for ranking in self.store.rankings(plate):
+                    self.days.write_files(ranking)
+                    self.specimens.note(ranking)
+            except DamagedRowError as error:
+                self._note_unranked(plate, error.problem)
         if self.imaging_feedback:
             self.imaging_feedback.catch_up()
         self.notify_systemd("READY=1")
@@ -156,6 +161,11 @@ class Service:
                 plate_map = self.inputs.plate_map(plate)
                 with self.processing_limit.of(item.files):
                     outcome = self.images.process(item, plate_map)
+            except (MachineError, DamagedRowError) as error:
+                log.warning("image.postponed", plate=plate, reason=str(error))
+                if isinstance(item, WellImage):
+                    self.source.postpone(item, error.problem)
+                return
             except StoreError as error:
                 self.alerts.raise_once(
                     AlertKind.DISK,
@@ -166,11 +176,6 @@ class Service:
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
-            except MachineError as error:
-                log.warning("image.postponed", plate=plate, reason=str(error))
-                if isinstance(item, WellImage):
-                    self.source.postpone(item, error.problem)
-                return
             self.alerts.clear(AlertKind.DISK, "store")
             self.source.done(item)
             self._record(item, outcome, ms=round(1000 * (time.perf_counter() - started_s), 1))
@@ -251,6 +256,7 @@ class Service:
         self.days.write_missing_files()
         self.specimens.write_missing_files()
         self._report_pending_plates()
+        self.deliveries.check()
         self._rank_plates(self.store.plates(), once=once)
 
     def _rank_plates(self, plates: Iterable[str], *, once: bool) -> None:
@@ -264,9 +270,18 @@ class Service:
             self.status.source.unread_assays,
         )
         for plate in plates:
-            plate_map = self.store.plate_map(plate)
-            waits = once or (plate_map is not None and plate_map.line in awaited)
+            waits = once or self._is_of_line(plate, awaited)
             self._rank(plate, catching_up_since=self.status.started_at if waits else None)
+
+    def _is_of_line(self, plate: str, lines: Collection[str | None]) -> bool:
+        """Return whether a plate is of one of some cell lines."""
+        if not lines:
+            return False
+        try:
+            plate_map = self.store.plate_map(plate)
+        except DamagedRowError:  # the ranking of the plate reports it
+            return False
+        return plate_map is not None and plate_map.line in lines
 
     def _report_pending_plates(self) -> None:
         for plate, reason in self.status.source.held.items():
@@ -327,21 +342,27 @@ class Service:
                     self.imaging_feedback.after_ranking(ranking)
             if not is_gone:
                 self.missing_images.check(plate, is_waiting=is_waiting, all_is_in=all_is_in)
+        except DamagedRowError as error:  # of this plate; the store works
+            self._note_unranked(plate, error.problem)
         except (StoreError, Stopping):
             raise
         except Exception as error:
             if not self.alerts.is_active(AlertKind.RANKING, plate):
                 log.exception("ranking.failed", plate=plate)
-            self._unranked.add(plate)
-            self.alerts.raise_once(
-                AlertKind.RANKING,
-                plate,
-                f"plate {plate} cannot be ranked: {reason_of(error)}; it is tried again",
-                plate,
-            )
+            self._note_unranked(plate, reason_of(error))
         else:
             self._unranked.discard(plate)
             self.alerts.clear(AlertKind.RANKING, plate)
+
+    def _note_unranked(self, plate: str, reason: str) -> None:
+        """Raise an alert about a plate that cannot be ranked, with the reason."""
+        self._unranked.add(plate)
+        self.alerts.raise_once(
+            AlertKind.RANKING,
+            plate,
+            f"plate {plate} cannot be ranked: {reason}; it is tried again",
+            plate,
+        )
 
     def _watch_disks(self) -> None:
         for folder in self.watched_folders:

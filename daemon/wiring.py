@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from acquisition.drop_folder.folder_identity import folder_identity, read_mounts
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from acquisition.microscope.archive_names import is_other_image
@@ -26,14 +27,15 @@ from daemon.config import (
 )
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath, MeasureAgain, measure_nothing
+from daemon.deliveries import Deliveries
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.measuring_again import MeasuringAgain
-from daemon.messaging.io_thread import IoThread
-from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import RequestSocket
+from daemon.messaging.message_process import MessageProcess
+from daemon.messaging.serving_process import MessageSettings
+from daemon.messaging.status_snapshot import StatusSnapshot
 from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
@@ -65,9 +67,11 @@ from inference.tissue.condition import ConditionSettings
 from inference.tissue.measures import measuring_method
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
 from schemas.encoder_bundle import BundleCard
-from schemas.errors import BundleError, ConfigError, ProfileError
+from schemas.errors import BundleError, ConfigError, ProfileError, StoreError
 from schemas.forecast import ForecastFrom, MetricName
+from schemas.messages import AlertKind
 from store.embedding_ledger import SqlEmbeddingLedger
+from store.locks import ServiceUse, StoreLock, lock_store
 from store.sql_store import SqlStore
 
 VERSION = code_version()
@@ -88,6 +92,27 @@ def now() -> datetime:
 def open_store(config: Config) -> SqlStore:
     """Open the store of a configuration, with the database migrated to this version."""
     return SqlStore(config.store.url, service=config.publisher.service)
+
+
+def lock_for_service(config: Config) -> StoreLock:
+    """Lock the store of a configuration for its service; raise StoreInUseError if that fails."""
+    # One service uses a SQLite database, with any folder: a share that hangs delays no start.
+    is_shared = not config.store.url.startswith("sqlite")
+    folder = folder_identity(config.source.path, read_mounts()) if is_shared else ""
+    return lock_store(config.store.url, ServiceUse(config.publisher.service, folder))
+
+
+def check_store(store: SqlStore, lock: StoreLock, alerts: Alerts) -> None:
+    """Raise StoreError if the database or its lock is no longer that of this service.
+
+    The alert is in the log only, because the store takes no message any more.
+    """
+    try:
+        store.check_in_place()
+        lock.check()
+    except (StoreError, ConfigError) as error:
+        alerts.raise_once(AlertKind.DISK, "store", str(error))
+        raise
 
 
 def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
@@ -369,6 +394,7 @@ def open_service(
     with ExitStack() as stack:
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
+        lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(config)
         stack.callback(store.close)
         encoder = open_encoder(config)
@@ -385,12 +411,17 @@ def open_service(
             rejected_files=RejectedFiles(store.rejected()),
             standing_alerts=lambda: alerts.standing,
         )
-        io_thread = _open_io_thread(config, store, status, loop_clock, stack)
+        messages = open_messages(config, status, loop_clock, alerts)
+        stack.callback(messages.stop, timeout_s=10.0)
         notify_systemd = partial(sd_notify, address=systemd_socket())
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
-            checks=(io_thread.check, *((microscope.poll,) if microscope else ())),
+            checks=(
+                partial(check_store, store, lock, alerts),
+                messages.poll,
+                *((microscope.poll,) if microscope else ()),
+            ),
             notify_systemd=notify_systemd,
         )
         config.output.rankings.mkdir(parents=True, exist_ok=True)
@@ -418,6 +449,13 @@ def open_service(
             days=days,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
+            deliveries=Deliveries(
+                store,
+                config.publisher.must_ack,
+                timedelta(hours=config.publisher.ack_within_h),
+                alerts,
+                now,
+            ),
             alerts=alerts,
             metrics=metrics,
             status=status,
@@ -437,8 +475,7 @@ def open_service(
                 store.plate_map,
             ),
         )
-        io_thread.start()
-        stack.callback(io_thread.stop, timeout_s=10.0)
+        messages.serve()
         _open_health_page(config, metrics, status, loop_clock, stack)
         if microscope:
             stack.callback(microscope.close)
@@ -460,22 +497,30 @@ def open_images(
     return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, runs, now)
 
 
-def _open_io_thread(
-    config: Config, store: SqlStore, status: ServiceStatus, loop_clock: LoopClock, stack: ExitStack
-) -> IoThread:
-    """Open the sockets, and return the I/O thread that serves them, not yet started."""
+def open_messages(
+    config: Config, status: ServiceStatus, loop_clock: LoopClock, alerts: Alerts
+) -> MessageProcess:
+    """Start the process that owns the sockets of a configuration; it waits for its first status."""
     settings = config.publisher
-    return IoThread(
-        store,
-        stack.enter_context(Publisher(settings.events)),
-        stack.enter_context(RequestSocket(settings.requests)),
-        status=status.message,
-        details=status.details,
-        tick_age_s=loop_clock.age_s,
-        clock=time.monotonic,
-        now=now,
-        heartbeat_s=settings.heartbeat_s,
-        stall_s=settings.stall_s,
+
+    def snapshot() -> StatusSnapshot:
+        return StatusSnapshot(
+            status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
+        )
+
+    return MessageProcess(
+        MessageSettings(
+            events=settings.events,
+            requests=settings.requests,
+            store_url=config.store.url,
+            service=settings.service,
+            heartbeat_s=settings.heartbeat_s,
+            stall_s=settings.stall_s,
+            must_ack=settings.must_ack,
+            logs=config.output.logs,
+        ),
+        snapshot,
+        alerts,
     )
 
 

@@ -60,8 +60,8 @@ A message on the PUB socket (`publisher.events`) has three parts:
 | topic | The topic is ASCII text; the topics are listed below. In plate names, blanks and \
 characters that are not ASCII are replaced by `_`. The body contains the unchanged name |
 | sequence | The sequence number has 8 bytes (unsigned, big-endian). It starts at 1, is never \
-reused and continues after a restart. Each service has its own series. A replay omits old status \
-messages |
+reused and continues after a restart. After a power cut, up to 1000 numbers are skipped. Each \
+service has its own series. A replay omits old status messages |
 | body | The body is UTF-8 JSON: a CloudEvents 1.0 event in structured mode. Its `data` is \
 described below. Its `sequence` is the sequence number with 20 digits |
 

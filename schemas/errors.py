@@ -6,6 +6,7 @@
     ├── ConfigError          operator: a setting, bundle, folder or socket is wrong (exit code 78)
     │   ├── ScaleError       operator: scales of microscope and plate map contradict each other
     │   ├── BundleError      operator: the encoder bundle is missing, damaged or unsuitable
+    │   ├── StoreInUseError  operator: another service uses the database, its name or its folder
     │   └── CollapseError    operator: these training settings give all images one embedding
     ├── PlateMapError        scientist: plate.toml, wells.csv or assay.csv is wrong
     ├── ImageError           robot: a file or image cannot be used; it is rejected
@@ -15,6 +16,7 @@
     ├── SourceGoneError      operator: the drop folder is unreachable; the service waits
     ├── MicroscopeError      operator: a device failed, was too slow or is at the wrong position
     ├── StoreError           operator: the database cannot be reached, read or written
+    │   └── DamagedRowError      operator: one row of the database is damaged; others can be used
     ├── OutputError          operator: the files of a ranking cannot be written
     └── SilentServiceError   operator: the service does not run or cannot answer now
 
@@ -67,6 +69,18 @@ class BundleError(ConfigError):
     """An encoder bundle is missing, damaged or gives other results than when it was made."""
 
 
+class StoreInUseError(ConfigError):
+    """Another process uses the store; ``service`` names its service, or is empty if unknown."""
+
+    def __init__(self, where: object, problem: str, service: str = "") -> None:
+        super().__init__(where, problem)
+        self.service = service
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return the parts for pickle, so that a worker process can raise the exception."""
+        return type(self), (self.where, self.problem, self.service)
+
+
 class CollapseError(ConfigError):
     """An encoder in training gives all images nearly the same embedding.
 
@@ -107,6 +121,10 @@ class MicroscopeError(SpheroRankError):
 
 class StoreError(SpheroRankError):
     """The database cannot be reached, read or written."""
+
+
+class DamagedRowError(StoreError):
+    """A row of the database differs from the row that was stored, or cannot be read."""
 
 
 class OutputError(SpheroRankError):

@@ -157,6 +157,10 @@ class AlertKind(StrEnum):
     """Images of a plate were measured by different methods, so their measures are not compared."""
     ASSAY = "assay"
     MICROSCOPE = "microscope"
+    DELIVERY = "delivery"
+    """A subscriber of `publisher.must_ack` has not acknowledged a final ranking in time."""
+    MESSAGING = "messaging"
+    """The process that publishes messages and answers requests ended; it is started again."""
     CLOCK = "clock"
     """The clock of this computer has jumped, or no time service keeps it right."""
 
@@ -326,14 +330,22 @@ def subject_of(data: MessageData) -> str | None:
 def topic_of(data: MessageData) -> str:
     """Return the topic of a message: ``spherorank.v1.<kind>[.<plate or specimen>]``.
 
-    The topics of status and alert end after the kind. Topics are ASCII: blanks and other characters
-    of a name are replaced by ``_``; the body contains the unchanged name.
+    The topics of status and alert end after the kind.
     """
     kind = kind_of(data)
     if isinstance(data, StatusData | AlertData):
         return f"{TOPIC_PREFIX}.{kind}"
-    subject = "".join(
+    return topic_about(kind, subject_of(data) or "_")
+
+
+def topic_about(kind: str, subject: str) -> str:
+    """Return the topic of the messages of a kind about a plate or specimen.
+
+    Topics are ASCII: blanks and other characters of a name are replaced by ``_``; the body contains
+    the unchanged name.
+    """
+    name = "".join(
         character if character.isascii() and character.isprintable() and character != " " else "_"
-        for character in subject_of(data) or "_"
+        for character in subject
     )
-    return f"{TOPIC_PREFIX}.{kind}.{subject}"
+    return f"{TOPIC_PREFIX}.{kind}.{name}"

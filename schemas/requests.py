@@ -16,6 +16,8 @@ MAX_LISTED_FILES = 50
 """Largest number of rejected and of unreadable files in a status reply."""
 MAX_SEQUENCE = 2**63 - 1
 """Largest sequence number that the store can hold."""
+SUBSCRIBER_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+"""Pattern of the names of subscribers and client keys."""
 _EXAMPLE = '{"kind": "status"}'
 
 
@@ -56,6 +58,19 @@ class ReplayRequest(FrozenModel):
     """Text with which the requested topics start; empty for all topics."""
 
 
+class AckRequest(FrozenModel):
+    """Acknowledgement that a subscriber has processed every message up to a sequence number."""
+
+    kind: Literal["ack"] = "ack"
+    """Kind of the request."""
+    subscriber: str = Field(pattern=SUBSCRIBER_NAME)
+    """Name of the subscriber; with CURVE, the name of the client's key."""
+    sequence: int = Field(ge=0, le=MAX_SEQUENCE)
+    """Sequence number of the last processed message. 0 acknowledges nothing: the reply contains
+    the number that was acknowledged before.
+    """
+
+
 class PendingImagesData(FrozenModel):
     """Well images of one plate that are pending for one reason."""
 
@@ -87,6 +102,23 @@ class UnreadableFileData(FrozenModel):
     """Fault of the last attempt."""
 
 
+class UnacknowledgedData(FrozenModel):
+    """A final ranking that a subscriber of ``publisher.must_ack`` has not acknowledged."""
+
+    subscriber: str
+    """Name of the subscriber."""
+    plate: str
+    """Plate id."""
+    day: int
+    """Culture day of the ranking."""
+    revision: int
+    """Revision of the ranking."""
+    sequence: int
+    """Sequence number of its message."""
+    created_at: datetime
+    """Time of the ranking."""
+
+
 class StatusDetails(FrozenModel):
     """Lists that a status reply has and a periodic status message does not."""
 
@@ -101,6 +133,10 @@ class StatusDetails(FrozenModel):
     """Number of files that cannot be read or processed now."""
     unreadable_files: tuple[UnreadableFileData, ...] = ()
     """First unreadable files, by path."""
+    unacknowledged: tuple[UnacknowledgedData, ...] = ()
+    """Final rankings that a subscriber has to acknowledge, the oldest first: at most 50 of each
+    subscriber.
+    """
 
 
 class StatusReply(StatusData, StatusDetails):
@@ -153,6 +189,19 @@ class ReplayReply(FrozenModel):
     """
 
 
+class AckReply(FrozenModel):
+    """Result of an acknowledgement."""
+
+    kind: Literal["ack"] = "ack"
+    """Kind of the reply."""
+    subscriber: str
+    """Name of the subscriber."""
+    sequence: int
+    """Sequence number up to which the subscriber has acknowledged all messages; 0 if none."""
+    required: bool
+    """True if the service requires acknowledgements of this subscriber (`publisher.must_ack`)."""
+
+
 class ErrorReply(FrozenModel):
     """Error that explains why a request cannot be answered."""
 
@@ -164,21 +213,25 @@ class ErrorReply(FrozenModel):
     """True if the request is valid and may succeed later."""
 
 
-Request = Annotated[StatusRequest | LatestRequest | ReplayRequest, Field(discriminator="kind")]
+AnyRequest = StatusRequest | LatestRequest | ReplayRequest | AckRequest
+Request = Annotated[AnyRequest, Field(discriminator="kind")]
 """Any request."""
-Reply = Annotated[StatusReply | LatestReply | ReplayReply | ErrorReply, Field(discriminator="kind")]
+Reply = Annotated[
+    StatusReply | LatestReply | ReplayReply | AckReply | ErrorReply, Field(discriminator="kind")
+]
 """Any reply."""
 
 _REQUESTS: dict[str, type[FrozenModel]] = {
     "status": StatusRequest,
     "latest": LatestRequest,
     "replay": ReplayRequest,
+    "ack": AckRequest,
 }
-_READER: TypeAdapter[StatusRequest | LatestRequest | ReplayRequest] = TypeAdapter(Request)
+_READER: TypeAdapter[AnyRequest] = TypeAdapter(Request)
 
 
-def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
-    """Parse the JSON bytes of a request into a StatusRequest, LatestRequest or ReplayRequest.
+def parse_request(text: bytes) -> AnyRequest:
+    """Parse the JSON bytes of a request into the model of its kind.
 
     Raises
     ------
@@ -188,9 +241,10 @@ def parse_request(text: bytes) -> StatusRequest | LatestRequest | ReplayRequest:
     """
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # refuses lone surrogates
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"the request is not JSON ({error}); expected an object such as {_EXAMPLE}"
+            f"the request is not JSON in UTF-8 ({error}); expected an object such as {_EXAMPLE}"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(  # noqa: TRY004 - the text is wrong, not a Python type
@@ -216,6 +270,8 @@ def _describe(kind: str, problem: Any) -> str:  # noqa: ANN401 - pydantic's Type
         fields = ", ".join(_REQUESTS[kind].model_fields)
         return f"key {key} is unknown; expected only {fields} in a request of kind {kind}"
     expected = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch":
+        expected = f"a text that matches {problem['ctx']['pattern']}"
     return f"key {key} is {_shortened(problem['input'])}; expected {expected}"
 
 

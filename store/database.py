@@ -1,7 +1,8 @@
 """Opening and migration of a SQLite or PostgreSQL database, with failures as StoreError."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,16 @@ import alembic.command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from schemas.errors import StoreError
+from store.address import parse_address, sqlite_file, without_password
+from store.sequence_mark import has_marks
 
 MIGRATIONS = "store:migrations"
-_EXPECTED = (
-    "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
-)
 _WRITES = "spherorank_writes"
 _MIGRATES = "spherorank_migrates"
 _MIGRATING = 7_467_483  # arbitrary key of the PostgreSQL lock for migrations
@@ -40,8 +41,11 @@ _ADVICE = (
         "expected a file that this user may write, in a folder that this user may write",
     ),
     ("readonly", "expected a file that this user may write, in a folder that this user may write"),
-    ("not a database", "expected a file that SpheroRank made; move it away and a new one is made"),
-    ("malformed", "the file is damaged; restore a backup"),
+    ("not a database", "expected a file that SpheroRank made; restore a backup"),
+    ("malformed", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("already exists", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("no such table", "the file is damaged; restore a backup (spherorank store restore)"),
+    ("no such column", "the file is damaged; restore a backup (spherorank store restore)"),
     ("connection failed", "expected a running PostgreSQL server at this address"),
     (
         "No module named 'psycopg'",
@@ -70,18 +74,24 @@ class Database:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        address = _address(url)
-        self.where = address.set(query={}).render_as_string(hide_password=True)
+        address = parse_address(url)
+        self.url = url
+        self.where = without_password(address)
         self.dialect = address.get_backend_name()
+        self.file = sqlite_file(address)
         with self._raising_store_errors():
+            if self.file:
+                _check_not_emptied(self.file)
             self._engine = (
                 _open_sqlite(address, timeout_s)
                 if self.dialect == "sqlite"
                 else _open_postgresql(address, timeout_s)
             )
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        self._opened: tuple[int, int] | None = None  # device and inode of the file
         try:
             self._upgrade()
+            self._opened = self._device_and_inode()
         except StoreError:
             self.close()
             raise
@@ -98,12 +108,61 @@ class Database:
 
         The transaction is rolled back if an exception is raised.
         """
+        self.check_in_place()
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if the file of a SQLite database was deleted, moved or replaced.
+
+        The open connections would still write to the old file, and its rows would be lost.
+        """
+        if self._opened is not None and self._device_and_inode() != self._opened:
+            raise StoreError(
+                self.where,
+                "was deleted, moved or replaced while it is in use; expected the file that was "
+                "opened: nothing is written to the old file; start the service again to use the "
+                "present file",
+            )
+
+    def structure_problems(self) -> list[str]:
+        """Return the damage of the structure of a SQLite file, as SQLite describes it.
+
+        The whole file is read. The list is empty for PostgreSQL.
+        """
+        if self.dialect != "sqlite":
+            return []
+        with self.reading() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return [line for text in found if text != "ok" for line in str(text).splitlines()]
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy a SQLite database into an empty one while it is in use, as one consistent state."""
+        with self.reading() as connection:
+            source = connection.connection.driver_connection
+            if not isinstance(source, sqlite3.Connection):
+                raise TypeError(f"{self.where} is no SQLite database")
+            source.backup(target)
+
+    def compact(self) -> None:
+        """Return the space of deleted rows of a SQLite database to the file system."""
+        with self._raising_store_errors(), closing(self._engine.raw_connection()) as connection:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.cursor().execute(statement)
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._engine.dispose()
+
+    def _device_and_inode(self) -> tuple[int, int] | None:
+        """Return the device and inode of the file of a SQLite database; None without a file."""
+        try:
+            status = self.file.stat() if self.file else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(self.where, f"cannot be read: {error.strerror}") from error
+        return None if status is None else (status.st_dev, status.st_ino)
 
     @contextmanager
     def _raising_store_errors(self) -> Iterator[None]:
@@ -111,11 +170,13 @@ class Database:
             yield
         except (
             SQLAlchemyError,
+            sqlite3.Error,
+            CommandError,
             ValueError,
             OSError,
             ModuleNotFoundError,
         ) as error:  # also a damaged row, the file's folder, a driver not installed
-            raise StoreError(self.where, _problem_of(error)) from error
+            raise StoreError(self.where, problem_of(error)) from error
 
     def _upgrade(self) -> None:
         config = Config()
@@ -145,21 +206,20 @@ class Database:
         return found
 
 
-def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except ArgumentError as error:  # the text is not quoted: it may hold a password
-        raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from error
-    where = address.set(query={}).render_as_string(hide_password=True)
-    if address.drivername in ("postgresql", "postgres"):
-        address = address.set(drivername="postgresql+psycopg")
-    if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise StoreError(where, f"{address.drivername} is not supported; {_EXPECTED}")
-    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+def _check_not_emptied(file: Path) -> None:
+    """Raise StoreError if the file of a database in use is empty, as after a power cut.
+
+    SQLite would make a new database in it, and delete the write-ahead log.
+    """
+    if not file.is_file() or file.stat().st_size:
+        return
+    log = file.with_name(f"{file.name}-wal")
+    if has_marks(file) or (log.exists() and log.stat().st_size):
         raise StoreError(
-            where, f"names no file; a database in memory would be lost at the end; {_EXPECTED}"
+            f"sqlite:///{file}",
+            "has 0 bytes, but a service has stored data in it; restore a backup, or delete the "
+            "file to start with an empty store",
         )
-    return address
 
 
 def _open_sqlite(address: URL, timeout_s: float) -> Engine:
@@ -192,7 +252,8 @@ def _open_postgresql(address: URL, timeout_s: float) -> Engine:
     return create_engine(address, connect_args=limits, pool_pre_ping=True, hide_parameters=True)
 
 
-def _problem_of(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
+    """Return the message of a database in one line, with advice for the operator."""
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     text = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())
     advice = next((advice for sign, advice in _ADVICE if sign in text), None)

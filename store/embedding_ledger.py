@@ -8,6 +8,7 @@ from sqlalchemy import and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.observation import EmbeddingProgress, StoredImage
+from store.checksums import read_rows, with_checksum
 from store.database import Database
 from store.rows import stored_image_of
 from store.tables import embedding_refusals, embeddings, observations
@@ -74,7 +75,7 @@ class SqlEmbeddingLedger:
             .order_by(observations.c.id)
         )
         with self._database.reading() as connection:
-            return [stored_image_of(row) for row in connection.execute(query)]
+            return read_rows(connection, query, observations, stored_image_of)
 
     def add_embedding(
         self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
@@ -91,7 +92,7 @@ class SqlEmbeddingLedger:
         with self._database.writing() as connection:
             connection.execute(
                 self._insert(embeddings)
-                .values(row)
+                .values(with_checksum(embeddings, row))
                 .on_conflict_do_nothing(index_elements=list(embeddings.primary_key))
             )
             connection.execute(delete(embedding_refusals).where(refused))

@@ -275,6 +275,54 @@ class Outbox(Protocol):
         ...
 
 
+class FinalMessage(Protocol):
+    """The message of a final ranking: its sequence number, ranking and time."""
+
+    @property
+    def sequence(self) -> int:
+        """Sequence number of the message."""
+        ...
+
+    @property
+    def plate(self) -> str:
+        """Plate id of the ranking."""
+        ...
+
+    @property
+    def day(self) -> int:
+        """Culture day of the ranking."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Revision of the ranking."""
+        ...
+
+    @property
+    def created_at(self) -> datetime:
+        """Time of the ranking."""
+        ...
+
+
+class AcknowledgementStore(Protocol):
+    """Keeps the acknowledgements of subscribers; one for a number covers all smaller numbers."""
+
+    def acknowledge(self, subscriber: str, sequence: int, now: datetime) -> None:
+        """Record, at a time, that a subscriber has every message up to a sequence number.
+
+        The recorded number never decreases.
+        """
+        ...
+
+    def acknowledged(self) -> Mapping[str, int]:
+        """Return the acknowledged sequence number of each subscriber that has acknowledged."""
+        ...
+
+    def finals_after(self, sequence: int, limit: int) -> Sequence[FinalMessage]:
+        """Return the first final rankings that were published after a sequence number."""
+        ...
+
+
 class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later."""
 

@@ -13,6 +13,7 @@ from schemas.plate_map import PlateMap
 from schemas.plate_run import OUTSIDE
 from schemas.quality import Flag
 from schemas.well_image import VisitKey
+from store.checksums import read_rows, update_row
 from store.rows import (
     is_of,
     key_of,
@@ -67,7 +68,7 @@ def update_days(connection: Connection, plate: str) -> None:
     newest = select(plate_maps).where(
         plate_maps.c.plate == plate, plate_maps.c.id.in_(newest_of_each_run(plate_maps))
     )
-    maps = [plate_map_of(row) for row in connection.execute(newest.order_by(plate_maps.c.id))]
+    maps = read_rows(connection, newest.order_by(plate_maps.c.id), plate_maps, plate_map_of)
     rows = connection.execute(select(*_COLUMNS).where(observations.c.plate == plate))
     for row in rows.all():
         at = _time_of(row)
@@ -75,11 +76,7 @@ def update_days(connection: Connection, plate: str) -> None:
         day = plate_map.culture_day(at) if row.day_from_time and at else row.day
         quality = _with_day_flag(row, day, plate_map)
         if (day, quality) != (row.day, row.quality):
-            connection.execute(
-                observations.update()
-                .where(observations.c.id == row.id)
-                .values(day=day, quality=quality)
-            )
+            update_row(connection, observations, row.id, {"day": day, "quality": quality})
 
 
 def _time_of(row: Row[Any]) -> datetime | None:
@@ -111,8 +108,5 @@ def _move(connection: Connection, row: Row[Any], run: int) -> None:
     key = VisitKey(row.plate, row.well, row.visit, run)
     same = and_(is_of(key), observations.c.digest == row.digest)
     if key_of(row) != key and not connection.scalar(select(1).where(same)):
-        connection.execute(
-            observations.update()
-            .where(observations.c.id == row.id)
-            .values(run=run, version=next_version_of(connection, key))
-        )
+        changes = {"run": run, "version": next_version_of(connection, key)}
+        update_row(connection, observations, row.id, changes)

@@ -8,6 +8,7 @@ from sqlalchemy import Row, select
 
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
+from store.checksums import read_rows, with_checksum
 from store.rows import newest_of_each_run, select_newest
 from store.sql_part import SqlPart
 from store.tables import assays, calibrations
@@ -21,28 +22,23 @@ class SqlAssays(SqlPart):
         with self._database.writing() as connection:
             newest = connection.execute(select_newest(assays, assay.plate)).first()
             if newest is None or newest.digest != assay.digest:
-                connection.execute(
-                    assays.insert().values(
-                        plate=assay.plate,
-                        run=assay.run,
-                        digest=assay.digest,
-                        content=assay.model_dump(mode="json"),
-                        saved_at=now,
-                    )
-                )
+                row = {name: getattr(assay, name) for name in ("plate", "run", "digest")}
+                row |= {"content": assay.model_dump(mode="json"), "saved_at": now}
+                connection.execute(assays.insert().values(with_checksum(assays, row)))
 
     def assay(self, plate: str, digest: str) -> Assay | None:
         """Return the assay of a plate with this digest, newest or earlier, or None."""
         with self._database.reading() as connection:
-            row = connection.execute(select_newest(assays, plate, digest=digest)).first()
-            return None if row is None else _assay_of(row)
+            query = select_newest(assays, plate, digest=digest)
+            found = read_rows(connection, query, assays, _assay_of)
+            return found[0] if found else None
 
     def assays(self) -> Sequence[Assay]:
         """Return the newest assay of each run that has one, ordered by plate and run."""
         query = select(assays).where(assays.c.id.in_(newest_of_each_run(assays)))
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(assays.c.plate, assays.c.run))
-            return [_assay_of(row) for row in rows.all()]
+            in_order = query.order_by(assays.c.plate, assays.c.run)
+            return read_rows(connection, in_order, assays, _assay_of)
 
     def calibration(self, digest: str) -> tuple[CalibrationCard, Sequence[CalibrationPlate]] | None:
         """Return (card, training plates) of the calibration with a digest, or None."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, select
 
 from schemas.observation import MeasuringProgress, NewMeasures, StoredImage
+from store.checksums import read_rows, update_row
 from store.rows import stored_image_of
 from store.sql_part import SqlPart
 from store.tables import observations, pictures
@@ -37,7 +38,7 @@ class SqlMeasures(SqlPart):
             .order_by(observations.c.id)
         )
         with self._database.reading() as connection:
-            return [stored_image_of(row) for row in connection.execute(query)]
+            return read_rows(connection, query, observations, stored_image_of)
 
     def replace_measures(self, results: Sequence[NewMeasures], measured_by: str) -> None:
         """Replace the measures of stored images by those of a method, in one transaction."""
@@ -47,16 +48,13 @@ class SqlMeasures(SqlPart):
 
     def _replace(self, connection: Connection, result: NewMeasures, measured_by: str) -> None:
         """Replace quality, measures, doubts, picture and method of one observation."""
-        connection.execute(
-            observations.update()
-            .where(observations.c.id == result.observation_id)
-            .values(
-                quality=result.quality.model_dump(mode="json"),
-                measures=result.measures,
-                unsure=list(result.unsure),
-                measured_by=measured_by,
-            )
-        )
+        changes = {
+            "quality": result.quality.model_dump(mode="json"),
+            "measures": result.measures,
+            "unsure": list(result.unsure),
+            "measured_by": measured_by,
+        }
+        update_row(connection, observations, result.observation_id, changes)
         row = {"observation_id": result.observation_id, "jpeg": result.picture}
         connection.execute(
             self._insert(pictures)

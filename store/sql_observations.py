@@ -1,13 +1,15 @@
 """SQL implementation of the ports ObservationWriter and ObservationReader of the store."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, func, select
+from sqlalchemy import Connection, Row, Select, and_, case, func, select
 
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
+from store.checksums import fetch, read_rows, verify, with_checksum
 from store.rows import (
     file_scales_of,
     is_of,
@@ -123,7 +125,7 @@ class SqlObservations(SqlPart):
     ) -> Sequence[Observation]:
         """Return the Observations of some VisitVersions with one encoder's embeddings, in order."""
         query = (
-            select(observations, embeddings.c.encoder_id, embeddings.c.vector)
+            select(observations, *(each.label(f"embedding_{each.name}") for each in embeddings.c))
             .join(embeddings)
             .where(
                 observations.c.id.in_([image.observation_id for image in images]),
@@ -132,7 +134,7 @@ class SqlObservations(SqlPart):
             .order_by(*_IN_ORDER)
         )
         with self._database.reading() as connection:
-            return [observation_of(row) for row in connection.execute(query).all()]
+            return read_rows(connection, query, observations, partial(_observation_of, connection))
 
     def pictures(self, images: Sequence[VisitVersion]) -> Mapping[int, bytes]:
         """Return JPEG bytes by observation id, for those VisitVersions that have a picture."""
@@ -160,7 +162,7 @@ class SqlObservations(SqlPart):
                     saved_at=modified_at(row.files),
                     measured_by=row.measured_by,
                 )
-                for row in connection.execute(query.order_by(*_IN_ORDER))
+                for row in fetch(connection, query.order_by(*_IN_ORDER), observations)
             ]
 
     def _insert_observation(
@@ -189,15 +191,24 @@ class SqlObservations(SqlPart):
             "measured_by": of.measured_by,
             "unsure": list(of.unsure),
         }
+        row = with_checksum(observations, row)
         observation_id = connection.execute(
             observations.insert().values(row).returning(observations.c.id)
         ).scalar_one()
-        connection.execute(
-            embeddings.insert().values(
-                observation_id=observation_id, encoder_id=of.encoder_id, vector=of.embedding
-            )
-        )
+        embedding = {
+            "observation_id": observation_id,
+            "encoder_id": of.encoder_id,
+            "vector": of.embedding,
+        }
+        connection.execute(embeddings.insert().values(with_checksum(embeddings, embedding)))
         if picture:
             connection.execute(
                 pictures.insert().values(observation_id=observation_id, jpeg=picture)
             )
+
+
+def _observation_of(connection: Connection, row: Row[Any]) -> Observation:
+    """Build an observation from its row with the columns of its embedding, which are checked."""
+    embedding = {each.name: getattr(row, f"embedding_{each.name}") for each in embeddings.c}
+    verify(connection, embeddings, embedding)
+    return observation_of(row)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
 from schemas.messages import MessageData, StatusData, topic_of
+from store.checksums import read_rows
 from store.sql_part import SqlPart
 from store.tables import counters, messages
 
@@ -48,10 +50,11 @@ class SqlOutbox(SqlPart):
     ) -> Sequence[StoredMessage]:
         """Return at most ``limit`` messages after a number with a topic prefix, in order.
 
-        Only messages of this service are returned.
+        Only messages of this service are returned. Their numbers count as published, see
+        :mod:`store.sequence_mark`.
         """
         query = (
-            select(messages.c.sequence, messages.c.topic, messages.c.body)
+            select(messages)
             .where(messages.c.service == self._service, messages.c.sequence > sequence)
             .where(
                 func.substr(messages.c.topic, 1, len(topic_prefix)) == topic_prefix
@@ -60,14 +63,17 @@ class SqlOutbox(SqlPart):
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [
-                StoredMessage(row.sequence, row.topic, row.body)
-                for row in connection.execute(query)
-            ]
+            found = read_rows(connection, query, messages, _message_of)
+        if found:
+            self._publishing(found[-1].sequence)
+        return found
 
     def last_sequence(self) -> int:
-        """Return the largest sequence number issued, 0 before the first."""
-        return self._counter(counters.c.last)
+        """Return the largest sequence number issued, 0 before the first; it counts as published."""
+        last = self._counter(counters.c.last)
+        if last:
+            self._publishing(last)
+        return last
 
     def published_through(self) -> int:
         """Return the sequence number up to which messages were handed to the PUB socket."""
@@ -88,3 +94,7 @@ class SqlOutbox(SqlPart):
     def _counter(self, column: ColumnElement[int]) -> int:
         with self._database.reading() as connection:
             return connection.scalar(select(column).where(counters.c.service == self._service)) or 0
+
+
+def _message_of(row: Row[Any]) -> StoredMessage:
+    return StoredMessage(row.sequence, row.topic, row.body)

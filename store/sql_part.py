@@ -4,15 +4,21 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+import structlog
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from schemas.errors import StoreError
 from schemas.events import to_event
 from schemas.messages import MessageData, topic_of
 from schemas.observation import Outcome
 from schemas.well_image import FileVersion
+from store.checksums import with_checksum
 from store.database import Database
+from store.sequence_mark import SequenceMark, mark_file
 from store.tables import counters, file_versions, messages
+
+log = structlog.get_logger()
 
 
 class SqlPart:
@@ -41,10 +47,69 @@ class SqlPart:
         self._insert = (
             postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
         )
+        file = self._database.file
+        self._mark = SequenceMark(mark_file(file, service)) if file else None
+        try:
+            self._continue_sequence()
+        except StoreError:
+            self._database.close()
+            raise
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if the database was deleted, moved or replaced since it was opened."""
+        self._database.check_in_place()
+
+    def check_structure(self, most_bytes: int) -> None:
+        """Raise StoreError if the structure of a SQLite file is damaged; a larger file is skipped.
+
+        Parameters
+        ----------
+        most_bytes
+            The largest file that is checked; the whole file is read.
+        """
+        file = self._database.file
+        if file is None or file.stat().st_size > most_bytes:
+            return
+        if found := self._database.structure_problems():
+            raise StoreError(
+                self._database.where,
+                f"is damaged, {len(found)} problems, first: {found[0]}; restore a backup "
+                "(spherorank store restore)",
+            )
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._database.close()
+        if self._mark is not None:
+            self._mark.close()
+
+    def _publishing(self, sequence: int) -> None:
+        """Record that other processes may learn the sequence numbers up to this one.
+
+        On SQLite, a restored database continues after this number.
+        """
+        if self._mark is not None:
+            self._mark.raise_to(sequence)
+
+    def _continue_sequence(self) -> None:
+        """Continue the sequence numbers after the published ones, as after a restored backup."""
+        published = self._mark.floor() if self._mark is not None else 0
+        mine = counters.c.service == self._service
+        with self._database.reading() as connection:
+            last: int = connection.scalar(select(counters.c.last).where(mine)) or 0
+        if last >= published:
+            return
+        first = self._insert(counters).values(
+            service=self._service, last=published, published_through=0
+        )
+        raising = first.on_conflict_do_update(
+            index_elements=["service"], set_={"last": published}, where=counters.c.last < published
+        )
+        with self._database.writing() as connection:
+            connection.execute(raising)
+        log.warning(
+            "store.sequence_continued", service=self._service, database=last, published=published
+        )
 
     def _enqueue(self, connection: Connection, data: MessageData, at: datetime) -> int:
         """Add a message to the outbox, and return its sequence number.
@@ -58,15 +123,14 @@ class SqlPart:
         ).returning(counters.c.last)
         sequence: int = connection.execute(taking).scalar_one()
         body = to_event(data, sequence=sequence, service=self._service, at=at)
-        connection.execute(
-            messages.insert().values(
-                service=self._service,
-                sequence=sequence,
-                topic=topic_of(data),
-                body=body,
-                created_at=at,
-            )
-        )
+        row = {
+            "service": self._service,
+            "sequence": sequence,
+            "topic": topic_of(data),
+            "body": body,
+            "created_at": at,
+        }
+        connection.execute(messages.insert().values(with_checksum(messages, row)))
         return sequence
 
     def _record_outcome(

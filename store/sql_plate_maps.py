@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Row, and_, or_, select
 
 from schemas.plate_map import PlateMap
 from schemas.plate_run import OUTSIDE
+from store.checksums import read_rows, with_checksum
 from store.ports import StoredPlateMap
 from store.rows import newest_of_each_run, plate_map_of, select_newest
 from store.run_changes import release_observations, update_days
@@ -34,9 +36,8 @@ class SqlPlateMaps(SqlPart):
                 for name in ("plate", "run", "digest", "line", "dosed_on_day", "seeded_at")
             }
             content = plate_map.model_dump(mode="json")
-            connection.execute(
-                plate_maps.insert().values(row | {"content": content, "saved_at": now})
-            )
+            row = with_checksum(plate_maps, row | {"content": content, "saved_at": now})
+            connection.execute(plate_maps.insert().values(row))
             if newest is not None:
                 if newest.run != plate_map.run:
                     release_observations(connection, plate_map, newest.run)
@@ -47,10 +48,9 @@ class SqlPlateMaps(SqlPart):
     ) -> PlateMap | None:
         """Return the newest map of a plate, optionally with a digest or of a run."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                select_newest(plate_maps, plate, digest=digest, run=run)
-            ).first()
-            return None if row is None else plate_map_of(row)
+            query = select_newest(plate_maps, plate, digest=digest, run=run)
+            found = read_rows(connection, query, plate_maps, plate_map_of)
+            return found[0] if found else None
 
     def run_maps(self, plate: str) -> Sequence[PlateMap]:
         """Return the newest map of each run of a plate, up to the current run."""
@@ -59,8 +59,8 @@ class SqlPlateMaps(SqlPart):
         )
         with self._database.reading() as connection:
             current = connection.execute(select_newest(plate_maps, plate)).first()
-            rows = connection.execute(query.order_by(plate_maps.c.run)).all()
-            return [plate_map_of(row) for row in rows if current and row.run <= current.run]
+            maps = read_rows(connection, query.order_by(plate_maps.c.run), plate_maps, plate_map_of)
+            return [each for each in maps if current and each.run <= current.run]
 
     def map_versions(self, plate: str, run: int) -> Sequence[StoredPlateMap]:
         """Return every stored version of the map of a run of a plate, oldest first."""
@@ -70,10 +70,7 @@ class SqlPlateMaps(SqlPart):
             .order_by(plate_maps.c.id)
         )
         with self._database.reading() as connection:
-            return [
-                StoredPlateMap(plate_map_of(row), row.digest, row.saved_at)
-                for row in connection.execute(query)
-            ]
+            return read_rows(connection, query, plate_maps, _stored_plate_map_of)
 
     def plates(self) -> Sequence[str]:
         """Return the ids of all plates that have a map, in alphabetical order."""
@@ -114,7 +111,7 @@ class SqlPlateMaps(SqlPart):
             .limit(most)
         )
         with self._database.reading() as connection:
-            return [plate_map_of(row) for row in connection.execute(query).all()]
+            return read_rows(connection, query, plate_maps, plate_map_of)
 
     def plates_of_specimen(self, specimen: str) -> Sequence[str]:
         """Return the plates of which a run's newest map names this specimen, in order."""
@@ -127,3 +124,7 @@ class SqlPlateMaps(SqlPart):
                 .where(plate_maps.c.id.in_(newest), of_it)
                 .order_by(plate_maps.c.plate)
             ).all()
+
+
+def _stored_plate_map_of(row: Row[Any]) -> StoredPlateMap:
+    return StoredPlateMap(plate_map_of(row), row.digest, row.saved_at)

@@ -1,15 +1,17 @@
 """SQL implementation of the ports RankingStore and SpecimenStore of the store."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Row, and_, func, select
 
 from schemas.errors import StoreError
 from schemas.messages import MessageData
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
+from store.checksums import read_rows, with_checksum
 from store.sql_part import SqlPart
-from store.tables import rankings, specimen_rankings
+from store.tables import final_messages, rankings, specimen_rankings
 
 
 class SqlRankings(SqlPart):
@@ -18,12 +20,12 @@ class SqlRankings(SqlPart):
     def rankings(self, plate: str) -> Sequence[Ranking]:
         """Return every ranking of a plate, by day and revision."""
         query = (
-            select(rankings.c.content)
+            select(rankings)
             .where(rankings.c.plate == plate)
             .order_by(rankings.c.day, rankings.c.revision)
         )
         with self._database.reading() as connection:
-            return [Ranking.model_validate(content) for content in connection.scalars(query)]
+            return read_rows(connection, query, rankings, _ranking_of)
 
     def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
         """Commit a ranking and its message in one transaction; return the message's number.
@@ -47,29 +49,26 @@ class SqlRankings(SqlPart):
                 name: getattr(ranking, name)
                 for name in ("plate", "day", "revision", "final", "created_at")
             }
-            connection.execute(
-                rankings.insert().values(
-                    row
-                    | {
-                        "content": ranking.model_dump(
-                            mode="json", include=set(Ranking.model_fields)
-                        )
-                    }
+            row["content"] = ranking.model_dump(mode="json", include=set(Ranking.model_fields))
+            connection.execute(rankings.insert().values(with_checksum(rankings, row)))
+            if ranking.final:
+                values = {name: row[name] for name in ("plate", "day", "revision", "created_at")}
+                connection.execute(
+                    final_messages.insert().values(
+                        service=self._service, sequence=sequence, **values
+                    )
                 )
-            )
             return sequence
 
     def specimen_rankings(self, specimen: str) -> Sequence[SpecimenRanking]:
         """Return every ranking of a specimen, by revision."""
         query = (
-            select(specimen_rankings.c.content)
+            select(specimen_rankings)
             .where(specimen_rankings.c.specimen == specimen)
             .order_by(specimen_rankings.c.revision)
         )
         with self._database.reading() as connection:
-            return [
-                SpecimenRanking.model_validate(content) for content in connection.scalars(query)
-            ]
+            return read_rows(connection, query, specimen_rankings, _specimen_ranking_of)
 
     def add_specimen_ranking(self, ranking: SpecimenRanking, message: MessageData) -> int:
         """Commit a specimen's ranking and its message together; return the message's number.
@@ -93,5 +92,14 @@ class SqlRankings(SqlPart):
             sequence = self._enqueue(connection, message, ranking.created_at)
             row = {name: getattr(ranking, name) for name in ("specimen", "revision", "created_at")}
             content = ranking.model_dump(mode="json", include=set(SpecimenRanking.model_fields))
-            connection.execute(specimen_rankings.insert().values(row | {"content": content}))
+            row = with_checksum(specimen_rankings, row | {"content": content})
+            connection.execute(specimen_rankings.insert().values(row))
             return sequence
+
+
+def _ranking_of(row: Row[Any]) -> Ranking:
+    return Ranking.model_validate(row.content)
+
+
+def _specimen_ranking_of(row: Row[Any]) -> SpecimenRanking:
+    return SpecimenRanking.model_validate(row.content)

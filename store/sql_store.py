@@ -1,5 +1,6 @@
 """The store in one relational database: SQLite or PostgreSQL."""
 
+from store.sql_acknowledgements import SqlAcknowledgements
 from store.sql_assays import SqlAssays
 from store.sql_files import SqlFileLedger
 from store.sql_measures import SqlMeasures
@@ -17,6 +18,7 @@ class SqlStore(
     SqlAssays,
     SqlRankings,
     SqlOutbox,
+    SqlAcknowledgements,
 ):
     """The store of one service in the database at a URL: every port except the embedding ledger.
 

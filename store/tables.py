@@ -31,6 +31,11 @@ _STORABLE = {0xDC80 + byte: 0xEF80 + byte for byte in range(0x80)} | {0: 0xEF00}
 _ORIGINAL = {kept: original for original, kept in _STORABLE.items()}
 
 
+def storable(value: str) -> str:
+    """Return a text with the characters replaced that a database cannot store."""
+    return value if value.isascii() and "\0" not in value else value.translate(_STORABLE)
+
+
 class AnyText(TypeDecorator[str]):
     """Text with any character, compared and ordered by code point in both databases."""
 
@@ -43,11 +48,7 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the text with characters that the database cannot store replaced."""
-        return (
-            value
-            if value is None or (value.isascii() and "\0" not in value)
-            else value.translate(_STORABLE)
-        )
+        return None if value is None else storable(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the original text of a stored text."""
@@ -120,8 +121,31 @@ messages = Table(
     Column("topic", AnyText, nullable=False),
     Column("body", Text, nullable=False),  # the event as it is published, byte by byte
     Column("created_at", UtcTime, nullable=False),
+    Column("checksum", BigInteger),  # of the row, see store/checksums.py; NULL: not recorded
     PrimaryKeyConstraint("service", "sequence"),
     Index("message_by_topic", "service", "topic", "created_at"),
+)
+
+final_messages = Table(
+    "final_message",  # messages about final rankings, which subscribers acknowledge
+    metadata,
+    Column("service", AnyText),
+    Column("sequence", BigInteger),
+    Column("plate", AnyText, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "sequence"),
+)
+
+acknowledgements = Table(
+    "acknowledgement",
+    metadata,
+    Column("service", AnyText),
+    Column("subscriber", AnyText),
+    Column("sequence", BigInteger, nullable=False),  # with every smaller number; never goes back
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "subscriber"),
 )
 
 observations = Table(
@@ -144,11 +168,12 @@ observations = Table(
     Column("complete", Boolean, nullable=False),
     Column("files", JSON, nullable=False),  # [[path, size, mtime_ns], …]
     Column("um_per_px", Float),
-    Column("file_scales", JSON),  # [[um_per_px, source], …]; NULL: not recorded
+    Column("file_scales", JSON(none_as_null=True)),  # [[um_per_px, source], …]; NULL: not recorded
     Column("quality", JSON, nullable=False),
     Column("measures", JSON, nullable=False),
-    Column("unsure", JSON),  # doubts about the outline; NULL: not recorded
+    Column("unsure", JSON(none_as_null=True)),  # doubts about the outline; NULL: not recorded
     Column("measured_by", AnyText),  # segmenter and definitions of measures; NULL: not recorded
+    Column("checksum", BigInteger),  # as of a message
     UniqueConstraint("plate", "run", "well", "visit", "version"),
     UniqueConstraint("plate", "run", "well", "visit", "digest"),
     Index("observation_by_day", "plate", "day"),
@@ -161,6 +186,7 @@ embeddings = Table(
     Column("observation_id", Integer, ForeignKey("observation.id")),
     Column("encoder_id", AnyText),
     Column("vector", Float32Vector, nullable=False),
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("observation_id", "encoder_id"),
 )
 
@@ -208,6 +234,7 @@ plate_maps = Table(
     Column("line", AnyText),  # as in the content, as are the next two
     Column("dosed_on_day", Integer, nullable=False),
     Column("seeded_at", UtcTime, nullable=False),
+    Column("checksum", BigInteger),  # as of a message
     Index("plate_map_by_line", "line", "dosed_on_day", "seeded_at"),
 )
 
@@ -220,6 +247,7 @@ assays = Table(
     Column("digest", AnyText, nullable=False),
     Column("content", JSON, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
+    Column("checksum", BigInteger),  # as of a message
 )
 
 calibrations = Table(
@@ -242,6 +270,7 @@ rankings = Table(
     Column("final", Boolean, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("content", JSON, nullable=False),
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("plate", "day", "revision"),
 )
 
@@ -252,5 +281,6 @@ specimen_rankings = Table(
     Column("revision", Integer),
     Column("created_at", UtcTime, nullable=False),
     Column("content", JSON, nullable=False),
+    Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("specimen", "revision"),
 )

@@ -17,7 +17,7 @@ from store.sql_store import SqlStore
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
 DAYS = (7, 8, 10)
-WELLS = 28  # 10 untreated, 3 of the single dose, 15 of five treatments
+WELLS = 22  # 8 untreated, 2 of the single dose, 12 of four treatments
 PLATE = "VIRTUAL-0005-01"
 
 
@@ -43,7 +43,9 @@ class ServiceProcess:
     def requests(self) -> str:
         return f"ipc://{self.folder}/requests"
 
-    def configure(self, *, source: str = "", ranking: str = "", health: str = "") -> None:
+    def configure(
+        self, *, source: str = "", ranking: str = "", health: str = "", publisher: str = ""
+    ) -> None:
         """Write the configuration file; the arguments are lines of its sections."""
         self.config.write_text(
             f"[source]\nsettle_s = 0.3\npoll_s = 0.3\n{source}\n"
@@ -51,6 +53,7 @@ class ServiceProcess:
             f'[health]\nhttp = "{health}"\n'
             f"[publisher]\nheartbeat_s = 0.5\n"
             f'events = "ipc://{self.folder}/events"\nrequests = "{self.requests}"\n'
+            f"{publisher}\n"
         )
 
     def command(self, *arguments: str) -> list[str]:

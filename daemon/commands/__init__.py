@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from daemon.commands import acquire, images, messages, rank, service, simulation, training
+from daemon.commands import acquire, images, messages, rank, service, simulation, store, training
 from daemon.commands.console import errors, screen
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import exit_code_of
@@ -62,5 +62,6 @@ app.command()(images.embed)
 app.command()(images.measure)
 app.command()(messages.listen)
 app.add_typer(acquire.group, name="acquire")
+app.add_typer(store.group, name="store")
 app.command(context_settings=training.PASS_ARGUMENTS_ON)(training.train)
 app.command(context_settings=training.PASS_ARGUMENTS_ON)(training.evaluate)

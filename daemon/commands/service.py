@@ -105,9 +105,10 @@ def rejected(config: ConfigOption = None) -> None:
     """
     from contextlib import closing
 
-    from daemon import wiring
+    from daemon import logs, wiring
     from daemon.config import load_config
 
+    logs.install(None)
     with closing(wiring.open_store(load_config(config))) as store:
         for file in store.rejected():
             rejected_at = file.rejected_at.isoformat(timespec="seconds")

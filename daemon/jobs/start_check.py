@@ -18,13 +18,13 @@ from acquisition.microscope.settings import check_installed
 from daemon import wiring
 from daemon.config import Config, load_config
 from daemon.messaging import inquiries
-from daemon.messaging.publisher import Publisher
-from daemon.messaging.requests import RequestSocket
+from daemon.messaging.sockets import MessageSockets
 from inference.bundle import load_bundle
-from schemas.errors import ConfigError, SpheroRankError
+from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
 
 OPENING_S = 60.0  # time in which a microscope opens, besides the time limit of one device call
 STATUS_TIMEOUT_S = 0.5
+STRUCTURE_BYTES = 1_000_000_000  # some seconds; `spherorank store check` checks larger files
 
 
 def find_start_problems(path: Path | None) -> list[str]:
@@ -56,6 +56,8 @@ def find_start_problems(path: Path | None) -> list[str]:
             lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),
         *_store_problems(config),
+        *([] if is_running else _damage_of_store(config)),
+        *_lock_problems(config, is_running=is_running),
         *_folder_problems(config),
         *([] if is_running else [*_socket_problems(config), *_microscope_problems(config, path)]),
     ]
@@ -122,6 +124,29 @@ def _store_problems(config: Config) -> list[str]:
     return _errors_of(open_and_check)
 
 
+def _damage_of_store(config: Config) -> list[str]:
+    """Return the first damage of the structure of a SQLite file that is not very large."""
+
+    def check_structure() -> None:
+        with closing(wiring.open_store(config)) as store:
+            store.check_structure(STRUCTURE_BYTES)
+
+    return _errors_of(check_structure)
+
+
+def _lock_problems(config: Config, *, is_running: bool) -> list[str]:
+    """Return the problem if another service uses the store, its name or the drop folder."""
+
+    def lock() -> None:
+        try:
+            wiring.lock_for_service(config).close()
+        except StoreInUseError as error:
+            if not (is_running and error.service == config.publisher.service):
+                raise
+
+    return _errors_of(lock)
+
+
 def _folder_problems(config: Config) -> Iterator[str]:
     written = {"output.rankings": config.output.rankings, "output.logs": config.output.logs}
     if config.source.kind == "micromanager" and config.source.micromanager is not None:
@@ -150,10 +175,8 @@ def _is_running(config: Config) -> bool:
 
 
 def _socket_problems(config: Config) -> list[str]:
-    return [
-        *_errors_of(lambda: Publisher(config.publisher.events).close()),
-        *_errors_of(lambda: RequestSocket(config.publisher.requests).close()),
-    ]
+    settings = config.publisher
+    return _errors_of(lambda: MessageSockets(settings.events, settings.requests).close())
 
 
 def _microscope_problems(config: Config, path: Path | None) -> list[str]:

@@ -58,6 +58,7 @@ def format_status(status: StatusReply, now: datetime) -> str:
             [f"{each.path}: {each.reason}" for each in status.unreadable_files],
             status.unreadable,
         ),
+        *_unacknowledged_lines(status, now),
         f"plates        {', '.join(status.plates) or 'none'}",
     ]
     if status.microscope:
@@ -79,6 +80,17 @@ def _alert_lines(status: StatusReply) -> list[str]:
         ],
         status.standing_alerts,
     )
+
+
+def _unacknowledged_lines(status: StatusReply, now: datetime) -> list[str]:
+    """Return the lines about final rankings without acknowledgement; none if there are none."""
+    finals = [
+        f"{each.subscriber}: plate {each.plate}, day {each.day}, revision {each.revision}, for "
+        f"{duration_text(now - each.created_at)}"
+        for each in status.unacknowledged
+    ]
+    heading = f"no ack        {len(finals)} final rankings that a subscriber has to acknowledge"
+    return _first_few(heading, finals, len(finals)) if finals else []
 
 
 def _microscope_text(microscope: MicroscopeData, now: datetime) -> str:

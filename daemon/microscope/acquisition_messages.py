@@ -29,7 +29,7 @@ STEPS = {
 
 @dataclass(frozen=True)
 class AcquisitionMessages:
-    """Commits a message for each event of progress; the I/O thread publishes it.
+    """Commits a message for each event of progress; the process of the sockets publishes it.
 
     Parameters
     ----------

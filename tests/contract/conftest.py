@@ -28,7 +28,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a database that is empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/made/by/the store.sqlite"
-    server_url: str = request.getfixturevalue("server")
+    return _new_postgresql(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def empty_postgresql(server: str) -> str:
+    """Return the URL of one more PostgreSQL database that is empty."""
+    return _new_postgresql(server)
+
+
+def _new_postgresql(server_url: str) -> str:
     import psycopg  # noqa: PLC0415 - an extra: only where there is a server
 
     name = f"test_{next(_numbers)}"

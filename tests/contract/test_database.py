@@ -4,22 +4,30 @@ Opening, migration, locks and damage, on SQLite and PostgreSQL.
 """
 
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Barrier, Thread
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
-from schemas.errors import StoreError
+from schemas.errors import DamagedRowError, StoreError
 from store.sql_store import SqlStore
 from store.tables import metadata
 from tests.samples import (
     NOW,
     PLATE,
+    SEEDED_AT,
+    SPECIMEN,
+    assay,
     observation,
+    observation_data,
     plate_map,
+    ranking,
+    ranking_data,
+    specimen_data,
+    specimen_ranking,
     status_data,
 )
 from tests.stored import AnyStore, Opener, add, execute, observed, same
@@ -82,12 +90,83 @@ def test_a_row_that_is_locked_for_too_long_is_a_store_error(open_store: Opener) 
     assert waiter.add_message(status_data(), NOW) == 2
 
 
-def test_a_damaged_row_is_a_store_error(open_store: Opener, url: str) -> None:
+DAMAGE = [
+    ("plate_map", "content = '{}'", "id=1 plate=PDAC-0042"),
+    ("plate_map", "line = 'PDAC-B'", "id=1 plate=PDAC-0042"),
+    ("observation", "um_per_px = 1.37", "id=1 plate=PDAC-0042 well=B02"),
+    ("observation", "well = 'C02'", "id=1 plate=PDAC-0042 well=C02"),
+    ("observation", "measures = '{\"area_um2\": 51235.5}'", "id=1"),
+    ("embedding", "vector = (SELECT jpeg FROM picture)", "observation_id=1"),
+    ("ranking", "final = false", "plate=PDAC-0042 day=10 revision=1"),
+    ("specimen_ranking", "content = '{}'", "specimen=PAT-07 revision=1"),
+    ("assay", "run = 2", "id=1 plate=PDAC-0042"),
+]
+
+
+def read_all(store: AnyStore) -> None:
+    """Read every row that rankings are made from, and the rankings."""
+    store.plate_map(PLATE)
+    observed(store)
+    store.rankings(PLATE)
+    store.specimen_rankings(SPECIMEN)
+    store.assays()
+
+
+@pytest.mark.parametrize(("table", "change", "row"), DAMAGE)
+def test_a_changed_row_is_an_error_that_names_it(
+    store: AnyStore, url: str, table: str, change: str, row: str
+) -> None:
+    store.save_plate_map(plate_map(), NOW)
+    image = observation()
+    store.add_observation(image, observation_data(image), picture=bytes(32))
+    store.add_ranking(ranking(), ranking_data(ranking()))
+    of_specimen = specimen_ranking()
+    store.add_specimen_ranking(of_specimen, specimen_data(of_specimen))
+    store.save_assay(assay(), NOW)
+    read_all(store)
+    execute(url, f"UPDATE {table} SET {change}")  # noqa: S608 - from the table above
+    with pytest.raises(DamagedRowError) as raised:
+        read_all(store)
+    assert f"the row {row}" in str(raised.value)
+    assert f"of table {table} is damaged: its values differ from its checksum" in str(raised.value)
+    assert str(make_url(url).database) in raised.value.where
+
+
+def test_a_damaged_row_without_a_checksum_is_an_error_that_names_it(
+    open_store: Opener, url: str
+) -> None:
     store = open_store()
     store.save_plate_map(plate_map(), NOW)
-    execute(url, "UPDATE plate_map SET content = '{}'")
-    with pytest.raises(StoreError, match="seeded_at"):
+    execute(url, "UPDATE plate_map SET content = '{}', checksum = NULL")
+    with pytest.raises(DamagedRowError, match=r"id=1 plate=PDAC-0042 .*seeded_at"):
         store.plate_map(PLATE)
+
+
+def test_a_damaged_row_is_not_changed_and_thereby_certified(store: AnyStore, url: str) -> None:
+    store.save_plate_map(plate_map(), NOW)
+    add(store, observation(day_from_time=True))
+    execute(url, "UPDATE observation SET um_per_px = 2.0")
+    with pytest.raises(DamagedRowError, match="id=1"):
+        store.save_plate_map(plate_map(seeded_at=SEEDED_AT - timedelta(days=1)), NOW)
+
+
+UNDECODABLE = [
+    ("measures = '{\"area'", "Unterminated"),
+    ("files = CAST(x'5b5b22ff225d5d' AS TEXT)", "Could not decode to UTF-8"),
+    ("taken_at = 'yesterday'", "yesterday"),
+]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("change", "problem"), UNDECODABLE)
+def test_a_row_that_cannot_be_decoded_is_an_error_that_names_it(
+    store: AnyStore, url: str, change: str, problem: str
+) -> None:
+    add(store, observation())
+    add(store, observation("B03", seed=1))
+    execute(url, f"UPDATE observation SET {change} WHERE id = 2")  # noqa: S608 - from the table above
+    with pytest.raises(DamagedRowError, match=f"the row id=2 .*{problem}"):
+        observed(store)
 
 
 def test_a_time_without_zone_is_refused(store: AnyStore) -> None:

@@ -2,18 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from schemas.plate_map import Group
 from simulation.kinds import Mechanism
 from simulation.microscope import virtual_microscopes
 from simulation.robot import write_plates
 from store.sql_store import SqlStore
 from tests.made_up_site import Site
 from tests.service_process import DAYS, ServiceProcess
+from tests.small_plates import with_few_wells
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +20,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the drop folder of a small virtual plate, rendered on three days."""
     out = tmp_path_factory.mktemp("rendered")
     (scope,) = virtual_microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
-    treatments = list(
-        dict.fromkeys(plan.treatment for plan in scope.plate.wells if plan.group is Group.SCREENING)
-    )[:5]
-    kept = [
-        *[plan for plan in scope.plate.wells if plan.group is Group.UNTREATED][:10],
-        *[plan for plan in scope.plate.wells if plan.group is Group.SINGLE_DOSE][:3],
-        *[plan for plan in scope.plate.wells if plan.treatment in treatments],
-    ]
-    write_plates(out, [replace(scope, plate=replace(scope.plate, wells=tuple(kept)))], days=DAYS)
+    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=4)
+    write_plates(out, [few], days=DAYS)
     return out
 
 

@@ -16,15 +16,16 @@ import pytest
 import zmq
 
 import daemon.messaging.publisher
-import daemon.messaging.requests
-from daemon.messaging.io_thread import IoThread
+import daemon.messaging.replies
 from daemon.messaging.listen import Message, ask, listen
-from daemon.messaging.publisher import OutboxDrain, Publisher
-from daemon.messaging.requests import RequestSocket
-from schemas.errors import ConfigError, SilentServiceError, StoreError
+from daemon.messaging.message_loop import MessageLoop
+from daemon.messaging.publisher import OutboxDrain
+from daemon.messaging.sockets import MessageSockets
+from daemon.messaging.status_snapshot import StatusSnapshot
+from schemas.errors import ConfigError, SilentServiceError
 from schemas.json_schemas import json_schemas
-from schemas.messages import AcquisitionData, AcquisitionStep, AlertData, AlertKind, StatusData
-from schemas.requests import ReplayReply, ReplayRequest, StatusReply, StatusRequest
+from schemas.messages import AcquisitionData, AcquisitionStep, AlertData, AlertKind
+from schemas.requests import ReplayReply, ReplayRequest, StatusDetails, StatusReply, StatusRequest
 from store.sql_store import SqlStore
 from tests import samples
 
@@ -45,39 +46,57 @@ def wait_until(condition: Callable[[], bool], description: str) -> None:
 
 
 class Messaging:
-    """A store with publisher, request socket and I/O thread, which can be restarted."""
+    """A store with sockets and the loop that serves them on a thread, which can be restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "messaging.sqlite"
         self.store = SqlStore(f"sqlite:///{self.database}", service="test")
-        self.publisher = Publisher(ANY_PORT, linger_s=0)
-        self.requests = RequestSocket(ANY_PORT, linger_s=0)
+        self.sockets = MessageSockets(ANY_PORT, ANY_PORT, linger_s=0)
         self.tick_age_s = 0.0
-        self.thread: IoThread | None = None
+        self.thread: threading.Thread | None = None
+        self.is_stopping = False
+        self.must_ack: tuple[str, ...] = ()
 
-    def start(self, *, heartbeat_s: float = 3600.0, store_patience_s: float = 60.0) -> IoThread:
-        self.thread = IoThread(
+    @property
+    def events(self) -> str:
+        return self.sockets.events_url
+
+    @property
+    def requests(self) -> str:
+        return self.sockets.requests_url
+
+    def start(self, *, heartbeat_s: float = 3600.0) -> None:
+        loop = MessageLoop(
             self.store,
-            self.publisher,
-            self.requests,
-            status=self.status,
-            tick_age_s=lambda: self.tick_age_s,
+            self.sockets,
+            self,
             clock=time.monotonic,
             now=lambda: samples.NOW,
             heartbeat_s=heartbeat_s,
             stall_s=1.0,
-            store_patience_s=store_patience_s,
+            must_ack=self.must_ack,
         )
+        self.is_stopping = False
+        self.thread = threading.Thread(target=loop.run)
         self.thread.start()
-        return self.thread
+
+    def snapshot(self) -> StatusSnapshot:
+        return StatusSnapshot(
+            status=samples.status_data(plates=tuple(self.store.plates())),
+            details=StatusDetails(),
+            loop_age_s=self.tick_age_s,
+            is_stopping=self.is_stopping,
+        )
+
+    def loop_age_s(self) -> float:
+        return self.tick_age_s
 
     def stop(self) -> None:
         assert self.thread is not None
-        thread, self.thread = self.thread, None
-        thread.stop(TIMEOUT_S)
-
-    def status(self) -> StatusData:
-        return samples.status_data(plates=tuple(self.store.plates()))
+        self.is_stopping = True
+        self.thread.join(TIMEOUT_S)
+        assert not self.thread.is_alive()
+        self.thread = None
 
     def add_alerts(self, *messages: str) -> list[int]:
         """Store an alert with each message, and return the sequence numbers."""
@@ -86,8 +105,7 @@ class Messaging:
     def close(self) -> None:
         if self.thread is not None:
             self.stop()
-        self.publisher.close()
-        self.requests.close()
+        self.sockets.close()
         self.store.close()
 
 
@@ -100,7 +118,7 @@ class Listener:
         self.problem: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(messaging.publisher.url, messaging.requests.url, after, topic)
+            target=self._run, args=(messaging.events, messaging.requests, after, topic)
         )
         self._thread.start()
 
@@ -182,7 +200,7 @@ def exchange(url: str, kind: int, *parts: bytes) -> list[bytes]:
 
 def request_json(messaging: Messaging, **content: object) -> Any:  # noqa: ANN401 - JSON
     """Send a JSON request with these keys, and return the content of the JSON reply."""
-    return json.loads(exchange(messaging.requests.url, zmq.REQ, json.dumps(content).encode())[-1])
+    return json.loads(exchange(messaging.requests, zmq.REQ, json.dumps(content).encode())[-1])
 
 
 # Published messages
@@ -191,7 +209,7 @@ def request_json(messaging: Messaging, **content: object) -> Any:  # noqa: ANN40
 def test_a_message_has_a_topic_a_big_endian_number_and_a_cloudevents_body(
     messaging: Messaging,
 ) -> None:
-    with client(zmq.SUB, messaging.publisher.url) as subscriber:
+    with client(zmq.SUB, messaging.events) as subscriber:
         messaging.start()
         # A subscription takes effect after a delay, so alerts are added until one is received.
         for attempt in itertools.count():
@@ -304,7 +322,7 @@ def test_a_listener_reports_a_repeated_message_once(
     wait_until(lambda: listener.alerts == ["a", "b"], "both alerts")
     messaging.stop()
     for message in messaging.store.messages_after(0):  # a crash between sending and marking
-        messaging.publisher.send(message.topic, message.sequence, message.body)
+        messaging.sockets.publisher.send(message.topic, message.sequence, message.body)
     messaging.start()
     messaging.add_alerts("c")
     wait_until(lambda: "c" in listener.alerts, "the alert after the repetition")
@@ -345,11 +363,13 @@ def test_a_listener_with_a_topic_receives_every_message_of_the_topic_and_no_othe
 
 
 def test_a_subscriber_that_does_not_read_does_not_block_the_publisher() -> None:
-    with Publisher(ANY_PORT, high_water_mark=10, linger_s=0) as publisher:
-        with client(zmq.SUB, publisher.url, receive_high_water_mark=1) as subscriber:
+    with MessageSockets(ANY_PORT, ANY_PORT, queued_messages=10, linger_s=0) as sockets:
+        with client(zmq.SUB, sockets.events_url, receive_high_water_mark=1) as subscriber:
+            for _ in range(3):
+                sockets.wait(0.2)  # for the handshake
             body = "x" * 100_000
             for number in range(1, 3001):
-                publisher.send("spherorank.v1.test", number, body)
+                sockets.publisher.send("spherorank.v1.test", number, body)
                 if number == 1:
                     time.sleep(0.2)  # until the subscription takes effect
             read = 0
@@ -408,7 +428,7 @@ def repair_store(messaging: Messaging) -> None:
 def test_a_store_failure_is_retried_and_a_client_receives_an_error_to_retry(
     messaging: Messaging,
 ) -> None:
-    thread = messaging.start()
+    messaging.start()
     messaging.add_alerts("before")
     wait_until(lambda: messaging.store.published_through() >= 2, "the first alert is sent")
     break_store(messaging)
@@ -419,27 +439,6 @@ def test_a_store_failure_is_retried_and_a_client_receives_an_error_to_retry(
     wait_until(
         lambda: messaging.store.published_through() >= number, "the alert after the failure is sent"
     )
-    thread.check()
-
-
-def test_a_permanent_store_failure_ends_the_thread_and_is_raised_in_the_main_loop(
-    messaging: Messaging,
-) -> None:
-    thread = messaging.start(store_patience_s=0.5)
-    wait_until(lambda: messaging.store.published_through() >= 1, "the service is online")
-    break_store(messaging)
-
-    def is_raised() -> bool:
-        try:
-            thread.check()
-        except StoreError:
-            return True
-        return False
-
-    wait_until(is_raised, "check() raises")
-    with pytest.raises(StoreError):
-        thread.stop(TIMEOUT_S)
-    messaging.thread = None
 
 
 # Requests
@@ -448,12 +447,11 @@ def test_a_permanent_store_failure_ends_the_thread_and_is_raised_in_the_main_loo
 def test_req_and_dealer_sockets_receive_replies_with_their_envelope(messaging: Messaging) -> None:
     messaging.start()
     ask_status = b'{"kind": "status"}'
-    assert json.loads(exchange(messaging.requests.url, zmq.REQ, ask_status)[0])["kind"] == "status"
+    assert json.loads(exchange(messaging.requests, zmq.REQ, ask_status)[0])["kind"] == "status"
     assert [
-        json.loads(part)["kind"]
-        for part in exchange(messaging.requests.url, zmq.DEALER, ask_status)
+        json.loads(part)["kind"] for part in exchange(messaging.requests, zmq.DEALER, ask_status)
     ] == ["status"]
-    empty, reply = exchange(messaging.requests.url, zmq.DEALER, b"", ask_status)
+    empty, reply = exchange(messaging.requests, zmq.DEALER, b"", ask_status)
     assert empty == b""
     assert json.loads(reply)["kind"] == "status"
 
@@ -466,6 +464,7 @@ def test_req_and_dealer_sockets_receive_replies_with_their_envelope(messaging: M
         b"\x00\xff",
         b'"status"',
         b'{"kind": "\\ud800"}',
+        b'{"kind": "latest", "plate": "\\ud800"}',
         b'{"kind": "replay", "after": "x"}',
         b'{"kind": "ack"}',
     ],
@@ -474,7 +473,7 @@ def test_the_reply_to_a_malformed_request_names_the_expected_content(
     request_text: bytes, messaging: Messaging
 ) -> None:
     messaging.start()
-    (reply,) = exchange(messaging.requests.url, zmq.REQ, request_text)
+    (reply,) = exchange(messaging.requests, zmq.REQ, request_text)
     content = json.loads(reply)
     assert content["kind"] == "error"
     assert "expected" in content["error"]
@@ -490,6 +489,7 @@ def test_every_reply_fits_its_schema(messaging: Messaging) -> None:
         {"kind": "status"},
         {"kind": "latest", "plate": samples.PLATE},
         {"kind": "replay", "after": 0},
+        {"kind": "ack", "subscriber": "lims", "sequence": 1},
         {"kind": "nonsense"},
     ]
     for request in requests[:-1]:
@@ -518,7 +518,7 @@ def test_a_replay_reply_says_whether_more_messages_follow_and_the_last_number(
     messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than one read from the store returns.
-    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_MESSAGES", 120)
+    monkeypatch.setattr(daemon.messaging.replies, "REPLAY_MESSAGES", 120)
     messaging.add_alerts(*(str(n) for n in range(125)))
     messaging.start()
     first = request_json(messaging, kind="replay", after=0, topic="spherorank.v1.alert")
@@ -534,7 +534,7 @@ def test_a_replay_reply_says_whether_more_messages_follow_and_the_last_number(
 def test_a_replay_reply_is_limited_in_bytes_and_contains_at_least_one_message(
     messaging: Messaging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.messaging.requests, "REPLAY_BYTES", 10_000)
+    monkeypatch.setattr(daemon.messaging.replies, "REPLAY_BYTES", 10_000)
     messaging.add_alerts("x" * 10_001, "y" * 5_000, "z" * 5_000, "end")
     messaging.start()
     counts, after, more = [], 0, True
@@ -550,10 +550,67 @@ def test_a_client_that_does_not_read_its_replies_does_not_block_others(
 ) -> None:
     messaging.add_alerts(*("x" * 100_000 for _ in range(20)))
     messaging.start()
-    with client(zmq.DEALER, messaging.requests.url, receive_high_water_mark=1) as dealer:
+    with client(zmq.DEALER, messaging.requests, receive_high_water_mark=1) as dealer:
         for _ in range(100):
             dealer.send(b'{"kind": "replay", "after": 0}')
         assert request_json(messaging, kind="status")["kind"] == "status"
+
+
+# Acknowledgements
+
+
+def test_an_acknowledgement_is_stored_and_covers_all_earlier_messages(messaging: Messaging) -> None:
+    messaging.must_ack = ("lims",)
+    ranking = samples.ranking()
+    final = messaging.store.add_ranking(ranking, samples.ranking_data(ranking))
+    messaging.start()
+    (open_final,) = request_json(messaging, kind="status")["unacknowledged"]
+    assert (open_final["subscriber"], open_final["sequence"]) == ("lims", final)
+    (later,) = messaging.add_alerts("later")
+    for sequence in (0, later, final):
+        reply = request_json(messaging, kind="ack", subscriber="lims", sequence=sequence)
+        assert reply == {
+            "kind": "ack",
+            "subscriber": "lims",
+            "sequence": later if sequence else 0,
+            "required": True,
+        }
+    assert request_json(messaging, kind="status")["unacknowledged"] == []
+    assert messaging.store.acknowledged() == {"lims": later}
+
+
+@pytest.mark.parametrize(
+    ("subscriber", "sequence", "problem"),
+    [
+        ("lims", 1000, "key sequence is 1000; expected"),
+        ("lims", -1, "key sequence is -1; expected"),
+        ("", 1, 'key subscriber is ""; expected a text that matches'),
+        ("a b", 1, 'key subscriber is "a b"; expected a text that matches'),
+    ],
+)
+def test_a_wrong_acknowledgement_is_refused(
+    subscriber: str, sequence: int, problem: str, messaging: Messaging
+) -> None:
+    messaging.start()
+    messaging.add_alerts("a message")
+    reply = request_json(messaging, kind="ack", subscriber=subscriber, sequence=sequence)
+    assert (reply["kind"], reply["retry"]) == ("error", False)
+    assert problem in reply["error"]
+    assert messaging.store.acknowledged() == {}
+
+
+def test_the_number_of_names_that_acknowledge_is_limited(
+    messaging: Messaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon.messaging.replies, "MAX_SUBSCRIBERS", 2)
+    messaging.must_ack = ("lims",)
+    messaging.add_alerts("a message")
+    messaging.start()
+    kinds = [
+        request_json(messaging, kind="ack", subscriber=name, sequence=1)["kind"]
+        for name in ("a", "b", "c", "lims", "a")
+    ]
+    assert kinds == ["ack", "ack", "error", "ack", "ack"]
 
 
 # Problems of a listener
@@ -581,14 +638,14 @@ def test_a_start_number_from_another_store_is_an_error(
 
 def test_ask_returns_the_reply_or_raises_an_error_without_an_answer(messaging: Messaging) -> None:
     with pytest.raises(SilentServiceError, match=r"no answer within 0\.3 s"):
-        ask(messaging.requests.url, StatusRequest(), StatusReply, timeout_s=0.3)
+        ask(messaging.requests, StatusRequest(), StatusReply, timeout_s=0.3)
     messaging.start()
     assert (
-        ask(messaging.requests.url, StatusRequest(), StatusReply, timeout_s=TIMEOUT_S).state
+        ask(messaging.requests, StatusRequest(), StatusReply, timeout_s=TIMEOUT_S).state
         == "running"
     )
     assert (
-        ask(messaging.requests.url, ReplayRequest(after=0), ReplayReply, timeout_s=TIMEOUT_S).newest
+        ask(messaging.requests, ReplayRequest(after=0), ReplayReply, timeout_s=TIMEOUT_S).newest
         == 1
     )
 
@@ -596,17 +653,15 @@ def test_ask_returns_the_reply_or_raises_an_error_without_an_answer(messaging: M
 # Addresses
 
 
-@pytest.mark.parametrize("socket", [Publisher, RequestSocket])
 @pytest.mark.parametrize(
     "url", ["tcp://127.0.0.1:{taken}", "tcp://no.such.host.invalid:5556", "nonsense"]
 )
-def test_an_address_that_cannot_be_bound_is_named(
-    socket: type[Publisher | RequestSocket], url: str, messaging: Messaging
-) -> None:
-    wanted = url.replace("{taken}", messaging.publisher.url.rpartition(":")[2])
+def test_every_address_that_cannot_be_bound_is_named(url: str, messaging: Messaging) -> None:
+    wanted = url.replace("{taken}", messaging.events.rpartition(":")[2])
     with pytest.raises(ConfigError, match=re.escape(wanted)) as error:
-        socket(wanted)
-    assert error.value.where.startswith("publisher.")
+        MessageSockets(wanted, wanted)
+    keys = [where for where, _ in error.value.problems]
+    assert keys == ["publisher.events", "publisher.requests"]
     assert "expected" in error.value.problem
 
 
@@ -632,7 +687,7 @@ def test_the_subscriber_of_the_documentation_receives_every_message(messaging: M
 
     follower = threading.Thread(
         target=namespace["follow"],
-        args=(messaging.publisher.url, messaging.requests.url, 0, handle),
+        args=(messaging.events, messaging.requests, 0, handle),
     )
     follower.start()
     for n in range(20):
@@ -653,8 +708,8 @@ def test_the_drain_reports_whether_more_may_wait(
 ) -> None:
     monkeypatch.setattr(daemon.messaging.publisher, "BATCH", 5)
     store = SqlStore(f"sqlite:///{tmp_path / 'messaging.sqlite'}")
-    with Publisher(ANY_PORT, linger_s=0) as publisher:
-        drain = OutboxDrain(store, publisher)
+    with MessageSockets(ANY_PORT, ANY_PORT, linger_s=0) as sockets:
+        drain = OutboxDrain(store, sockets.publisher)
         assert drain.step() is False
         for n in range(6):
             store.add_message(alert(str(n)), samples.NOW)

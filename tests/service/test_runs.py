@@ -13,7 +13,7 @@ from daemon.assay_plates import PlateKind
 from daemon.encoder_switch import check_all_embedded
 from daemon.specimens import Specimens
 from schemas.errors import ConfigError
-from schemas.plate_map import Group, PlateMap
+from schemas.plate_map import PlateMap
 from schemas.ranking import Gate, Ranking, TreatmentTable
 from simulation.kinds import Mechanism
 from simulation.microscope import virtual_microscopes
@@ -22,6 +22,7 @@ from store.embedding_ledger import SqlEmbeddingLedger
 from tests.made_up_site import MEASURED_BY, Site, small
 from tests.service.test_calibrations import calibrated, imaged
 from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
+from tests.small_plates import with_few_wells
 
 KIND = PlateKind(with_scale=True, measured_by=MEASURED_BY)
 
@@ -169,22 +170,9 @@ def second_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a drop folder with another virtual plate under the id of the rendered plate."""
     out = tmp_path_factory.mktemp("second_run")
     (scope,) = virtual_microscopes(1, 6, 128, mechanism=Mechanism.IN_PLACE)
-    plans = scope.plate.wells
-    treatments = list(
-        dict.fromkeys(plan.treatment for plan in plans if plan.group is Group.SCREENING)
-    )[:5]
-    kept = [
-        *[plan for plan in plans if plan.group is Group.UNTREATED][:10],
-        *[plan for plan in plans if plan.group is Group.SINGLE_DOSE][:3],
-        *[plan for plan in plans if plan.treatment in treatments],
-    ]
-    plate = replace(
-        scope.plate,
-        name=PLATE,
-        seeded_at=scope.plate.seeded_at + RUN_2_LATER,
-        wells=tuple(kept),
-    )
-    write_plates(out, [replace(scope, plate=plate)], days=DAYS)
+    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=4)
+    plate = replace(few.plate, name=PLATE, seeded_at=few.plate.seeded_at + RUN_2_LATER)
+    write_plates(out, [replace(few, plate=plate)], days=DAYS)
     toml = out / "drop" / PLATE / f"{PLATE}.plate.toml"
     toml.write_text(toml.read_text() + LINE)
     return out / "drop"

@@ -1,0 +1,121 @@
+"""Commands that maintain the store: ``check``, ``backup``, ``restore``, ``size`` and others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.commands.console import ConfigOption, errors, screen
+from schemas.exit_codes import ExitCode
+
+group = typer.Typer(
+    help="Check, back up, restore, measure, prune or copy the store.",
+    no_args_is_help=True,
+)
+
+
+@group.command()
+def check(config: ConfigOption = None) -> None:
+    """Search the store for damage and print each problem.
+
+    The service may run. Every row is read.
+    """
+    from daemon.jobs import store_maintenance
+
+    problems = store_maintenance.check(config)
+    for problem in problems:
+        errors.print(problem, markup=False)
+    if problems:
+        raise typer.Exit(ExitCode.FAILED)
+    screen.print("No problem found.")
+
+
+@group.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file of the backup; an old one is replaced.")],
+    config: ConfigOption = None,
+) -> None:
+    """Copy the SQLite database to a file; the service may run.
+
+    The copy is checked before it gets its name.
+    """
+    from daemon.jobs import store_maintenance
+
+    size = store_maintenance.back_up(config, file)
+    screen.print(f"{file}: {size:,} bytes, no problem found", markup=False, soft_wrap=True)
+
+
+@group.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A backup of a SQLite database.")],
+    config: ConfigOption = None,
+) -> None:
+    """Replace the SQLite database by a backup.
+
+    The service must not run. The backup is checked first. The old database is kept, and the
+    sequence numbers continue.
+    """
+    from daemon.jobs import store_maintenance
+
+    aside, last = store_maintenance.restore(config, file)
+    if aside is not None:
+        screen.print(f"The old database is now {aside}", markup=False, soft_wrap=True)
+    screen.print(f"The next message has the sequence number {last + 1}.")
+
+
+@group.command()
+def size(config: ConfigOption = None) -> None:
+    """Print rows and bytes of each table and plate.
+
+    The service may run.
+    """
+    from daemon.jobs import store_maintenance
+
+    for line in store_maintenance.describe_size(config):
+        typer.echo(line)
+
+
+@group.command()
+def prune(
+    *,
+    older_than: Annotated[
+        int, typer.Option("--older-than", min=1, help="Age in days; younger data are kept.")
+    ],
+    pictures: Annotated[bool, typer.Option("--pictures", help="Delete pictures.")] = False,
+    messages: Annotated[bool, typer.Option("--messages", help="Delete messages.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Delete old pictures or messages of finished plates.
+
+    A plate is finished if its present run has a final ranking. Rankings, observations and messages
+    about rankings are never deleted. The service must not run.
+    """
+    from daemon.jobs import store_maintenance
+
+    if not (pictures or messages):
+        raise typer.BadParameter("nothing to delete; expected --pictures, --messages or both")
+    pruned = store_maintenance.prune(
+        config, older_than, of_pictures=pictures, of_messages=messages, dry_run=dry_run
+    )
+    verb = "would be deleted" if dry_run else "deleted"
+    screen.print(
+        f"Finished plates: {pruned.plates}. Pictures {verb}: {pruned.pictures}. "
+        f"Messages {verb}: {pruned.messages}.",
+        soft_wrap=True,
+    )
+
+
+@group.command()
+def copy(
+    url: Annotated[str, typer.Argument(help="URL of an empty database, as in store.url.")],
+    config: ConfigOption = None,
+) -> None:
+    """Copy all tables to another database, such as PostgreSQL.
+
+    No service may use either database.
+    """
+    from daemon.jobs import store_maintenance
+
+    for table, rows in store_maintenance.copy(config, url).items():
+        screen.print(f"{table}: {rows} rows", markup=False)

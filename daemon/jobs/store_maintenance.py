@@ -1,0 +1,129 @@
+"""Work of ``spherorank store``: maintenance of the store of a configuration."""
+
+from contextlib import closing, nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+from daemon import logs, wiring
+from daemon.config import load_config
+from schemas.errors import StoreError
+from store.database import Database
+from store.locks import lock_store
+from store.maintenance import files
+from store.maintenance.check import find_problems
+from store.maintenance.copy import copy_store
+from store.maintenance.prune import Pruned, prune_store
+from store.maintenance.size import Size, measure_size
+
+TIMEOUT_S = 10.0  # longest wait for a lock of the database
+
+
+def check(config: Path | None) -> list[str]:
+    """Return every problem of the store; the list is empty if there is none."""
+    url = _url(config)
+    try:
+        with closing(Database(url, timeout_s=TIMEOUT_S)) as database:
+            return list(find_problems(database))
+    except StoreError as error:
+        return [str(error)]
+
+
+def back_up(config: Path | None, file: Path) -> int:
+    """Write a checked backup of the SQLite database to a file; return its size in bytes.
+
+    Errors are those of :func:`store.maintenance.files.back_up`.
+    """
+    return files.back_up(_url(config), file)
+
+
+def restore(config: Path | None, file: Path) -> tuple[Path | None, int]:
+    """Replace the SQLite database by a backup.
+
+    Errors are those of :func:`store.maintenance.files.restore`.
+
+    Returns
+    -------
+    tuple[Path | None, int]
+        The file of the old database, None if there was none, and the last sequence number in use.
+    """
+    aside = files.restore(_url(config), file, wiring.now())
+    with closing(wiring.open_store(load_config(config))) as store:
+        return aside, store.last_sequence()
+
+
+def describe_size(config: Path | None) -> list[str]:
+    """Return the lines of a table of rows and bytes of each table and plate of the store."""
+    with closing(Database(_url(config), timeout_s=TIMEOUT_S)) as database:
+        size = measure_size(database)
+    in_file = "" if size.file_bytes is None else f"; {size.file_bytes:,} bytes in files"
+    return [
+        f"{'table':<32}{'rows':>12}{'bytes':>18}",
+        *map(_line, size.tables),
+        f"{sum(each.bytes for each in size.tables):,} bytes in rows{in_file}",
+        "",
+        f"{'plate':<32}{'images':>12}{'bytes':>18}",
+        *map(_line, size.plates),
+    ]
+
+
+def prune(
+    config: Path | None,
+    older_than_days: int,
+    *,
+    of_pictures: bool,
+    of_messages: bool,
+    dry_run: bool,
+) -> Pruned:
+    """Delete old pictures or messages of finished plates and return the numbers of rows.
+
+    Parameters
+    ----------
+    older_than_days
+        Age of the data that are deleted, in days.
+    dry_run
+        Whether nothing is deleted; a service may run then.
+
+    Raises
+    ------
+    StoreInUseError
+        If a service uses the store.
+    """
+    url = _url(config)
+    before = wiring.now() - timedelta(days=older_than_days)
+    with (
+        nullcontext() if dry_run else closing(lock_store(url)),
+        closing(Database(url, timeout_s=TIMEOUT_S)) as database,
+    ):
+        return prune_store(
+            database, before, of_pictures=of_pictures, of_messages=of_messages, dry_run=dry_run
+        )
+
+
+def copy(config: Path | None, target_url: str) -> dict[str, int]:
+    """Copy the store to an empty database at a URL; return the number of rows of each table.
+
+    Raises
+    ------
+    StoreInUseError
+        If a service uses one of the two databases.
+    StoreError
+        As for :func:`store.maintenance.copy.copy_store`.
+    """
+    url = _url(config)
+    with (
+        closing(lock_store(url)),
+        closing(lock_store(target_url)),
+        closing(wiring.open_store(load_config(config))),  # continues its numbers after a restore
+        closing(Database(url, timeout_s=TIMEOUT_S)) as source,
+        closing(Database(target_url, timeout_s=TIMEOUT_S)) as target,
+    ):
+        return copy_store(source, target)
+
+
+def _url(config: Path | None) -> str:
+    logs.install(None)
+    return load_config(config).store.url
+
+
+def _line(size: Size) -> str:
+    return f"{size.name:<32}{size.rows:>12,}{size.bytes:>18,}"

@@ -1,0 +1,291 @@
+"""Hostile and broken clients cost the service nothing: real sockets, real processes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import zmq
+
+from daemon.messaging.access import MAX_CONNECTIONS
+from daemon.messaging.serving_process import MAX_DATA_BYTES
+from tests.running_messages import (
+    RunningMessages,
+    ask,
+    client,
+    frame,
+    is_closed,
+    raw_client,
+    raw_connection,
+)
+from tests.service_process import ServiceProcess
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> Iterator[RunningMessages]:
+    made = RunningMessages(tmp_path)
+    yield made
+    made.close()
+
+
+def numbers_on(subscriber: zmq.Socket[bytes]) -> list[int]:
+    """Return the sequence numbers of the messages that have arrived at a subscriber."""
+    numbers = []
+    while subscriber.poll(100):
+        numbers.append(int.from_bytes(subscriber.recv_multipart()[1], "big"))
+    return numbers
+
+
+# The process
+
+
+def test_a_killed_process_is_started_again_and_no_message_is_missing(
+    messages: RunningMessages,
+) -> None:
+    with client(zmq.SUB, messages.events) as subscriber:
+        messages.wait_for(lambda: subscriber.poll(0), "a subscriber hears the first message")
+        first = messages.child
+        first.kill()
+        number = messages.add_alert("committed while no process published")
+        messages.wait_for(
+            lambda: messages.store.published_through() >= number, "the alert is published"
+        )
+        assert messages.child.pid != first.pid
+        messages.wait_for(
+            lambda: not messages.alerts.active_count, "the alert about the process is cleared"
+        )
+        messages.wait_for(messages.answers, "another client is answered")
+        assert subscriber.poll(5000)  # it has connected again
+    assert any("signal SIGKILL" in text for text in messages.alert_messages())
+    last = messages.store.last_sequence()
+    reply = ask(messages.requests, kind="replay", after=0)
+    assert {message["sequence"] for message in reply["messages"]} >= set(range(1, last + 1))
+
+
+def test_a_process_that_is_stopped_publishes_stopping_and_everything_committed(
+    tmp_path: Path,
+) -> None:
+    made = RunningMessages(tmp_path)
+    made.add_alert("last")
+    made.process.stop(20)
+    states = [
+        json.loads(each.body)["data"]["state"]
+        for each in made.store.messages_after(0, "spherorank.v1.status")
+    ]
+    assert (states[0], states[-1]) == ("online", "stopping")
+    assert made.store.published_through() == made.store.last_sequence()
+    made.store.close()
+
+
+def test_a_stuck_main_loop_ends_the_heartbeats_and_not_the_replies(tmp_path: Path) -> None:
+    made = RunningMessages(tmp_path, stall_s=0.2, heartbeat_s=0.1)
+    made.wait_for(lambda: made.store.last_sequence() >= 2, "two heartbeats")
+    made.loop_age_s = 1000.0
+    time.sleep(1.0)  # two snapshots
+    stood = made.store.last_sequence()
+    time.sleep(0.5)
+    assert made.store.last_sequence() == stood
+    assert made.answers()
+    made.close()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from tests.running_messages import RunningMessages
+if __name__ == "__main__":
+    made = RunningMessages(Path(sys.argv[1]))
+    print(made.child.pid, made.events, made.requests, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_process_ends_with_a_killed_service_and_a_new_service_gets_the_same_addresses(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
+    ) as parent:
+        assert parent.stdout is not None
+        pid, events, requests = parent.stdout.readline().split()
+        parent.send_signal(signal.SIGKILL)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(int(pid)).wait(timeout=10)
+    made = RunningMessages(tmp_path, events=events, requests=requests)
+    assert made.answers()
+    made.close()
+
+
+# Clients
+
+ATTACK = """
+import os, sys, time, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.sndhwm, socket.rcvhwm = 0, 1
+socket.connect(sys.argv[1])
+for _ in range(5000):
+    socket.send(b'{"kind":"replay","after":0}')
+time.sleep(2)
+os._exit(0)
+"""
+
+
+def test_a_client_that_leaves_5000_replays_unread_ends_nothing(messages: RunningMessages) -> None:
+    for number in range(300):
+        messages.add_alert(f"{number} " + "x" * 20_000)
+    before = messages.child.pid
+    subprocess.run([sys.executable, "-c", ATTACK, messages.requests], check=True)
+    messages.wait_for(messages.answers, "another client is answered")
+    assert messages.child.pid == before
+    assert messages.child.memory_info().rss < MAX_DATA_BYTES
+
+
+def test_a_port_scan_and_garbage_bytes_end_nothing(messages: RunningMessages) -> None:
+    garbage = (
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS
+        bytes(range(256)) * 100,
+        b"\xff" * 100_000,
+        b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x00CURVE" + bytes(200),
+    )
+    before = messages.child.pid
+    for url in (messages.events, messages.requests):
+        for _ in range(50):
+            raw_connection(url).close()
+        for content in garbage:
+            with raw_connection(url) as connection, contextlib.suppress(OSError):
+                connection.sendall(content)
+    assert messages.answers()
+    number = messages.add_alert("after the scan")
+    messages.wait_for(
+        lambda: messages.store.published_through() >= number, "the next message is published"
+    )
+    assert messages.child.pid == before
+
+
+def test_a_client_without_a_handshake_is_disconnected(messages: RunningMessages) -> None:
+    with raw_connection(messages.requests) as silent:
+        assert is_closed(silent, within_s=10)
+
+
+@pytest.mark.parametrize("kind", ["SUB", "DEALER"])
+def test_a_frame_of_600_megabytes_is_refused_before_it_arrives(
+    kind: str, messages: RunningMessages
+) -> None:
+    url = messages.events if kind == "SUB" else messages.requests
+    with raw_client(url, kind) as hostile:
+        hostile.sendall(frame(600_000_000, b"\x01" * 1000))
+        assert is_closed(hostile, within_s=10)
+    assert messages.child.memory_info().rss < 250 * MEBIBYTE
+    assert messages.answers()
+
+
+def test_an_unfinished_message_ends_at_most_the_process_of_the_sockets(
+    messages: RunningMessages,
+) -> None:
+    part, sent, largest = frame(65_536, bytes(65_536), more=True), 0, 0
+    child = messages.child
+    with raw_client(messages.requests, "DEALER") as hostile, contextlib.suppress(OSError):
+        while sent < 2 * MAX_DATA_BYTES:
+            hostile.sendall(part)
+            sent += len(part)
+            if sent % (100 * len(part)) == 0:
+                with contextlib.suppress(psutil.Error):
+                    largest = max(largest, child.memory_info().rss)
+    assert largest < MAX_DATA_BYTES + 100 * MEBIBYTE
+    assert sent < 2 * MAX_DATA_BYTES
+    messages.wait_for(messages.answers, "another client is answered")
+    assert psutil.Process().is_running()
+
+
+def test_a_flood_of_requests_is_refused_with_retry_and_other_clients_are_answered(
+    messages: RunningMessages,
+) -> None:
+    refused, answer_times_s = 0, []
+    with client(zmq.DEALER, messages.requests, sndhwm=1000, rcvhwm=100_000) as flood:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for _ in range(500):
+                with contextlib.suppress(zmq.Again):
+                    flood.send(b'{"kind":"status"}', zmq.DONTWAIT)
+            started = time.monotonic()
+            assert messages.answers()
+            answer_times_s.append(time.monotonic() - started)
+            while flood.poll(0):
+                refused += json.loads(flood.recv()).get("retry", False)
+        number = messages.add_alert("during the flood")
+        messages.wait_for(
+            lambda: messages.store.published_through() >= number, "a message is published"
+        )
+    assert refused > 0
+    assert max(answer_times_s) < 2
+    assert messages.child.memory_info().rss < MAX_DATA_BYTES
+
+
+def test_more_connections_than_allowed_are_refused_until_others_close(
+    messages: RunningMessages,
+) -> None:
+    held = [raw_client(messages.requests, "DEALER") for _ in range(MAX_CONNECTIONS + 2)]
+    admitted = sum(connection.fileno() >= 0 for connection in held)
+    is_full = not messages.answers()
+    for connection in held:
+        connection.close()
+    assert admitted == MAX_CONNECTIONS
+    assert is_full
+    messages.wait_for(messages.answers, "a client is answered after the others have left")
+
+
+def test_a_request_of_many_parts_is_refused(messages: RunningMessages) -> None:
+    with client(zmq.DEALER, messages.requests) as odd:
+        odd.send_multipart([b"x"] * 1000)
+        assert odd.poll(10_000)
+        assert "has 1000 parts" in json.loads(odd.recv())["error"]
+
+
+def test_a_subscriber_that_vanishes_without_reading_ends_nothing(messages: RunningMessages) -> None:
+    before = messages.child.pid
+    with raw_client(messages.events, "SUB") as subscriber:
+        subscriber.sendall(frame(1, b"\x01"))  # subscribes to everything
+        for number in range(200):
+            messages.add_alert(f"{number} " + "x" * 50_000)
+    number = messages.add_alert("after it")
+    messages.wait_for(
+        lambda: messages.store.published_through() >= number, "the last alert is published"
+    )
+    assert messages.child.pid == before
+
+
+# The whole service
+
+
+def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_plate(
+    service: ServiceProcess,
+) -> None:
+    with service.running() as process:
+        for stored in (5, 15, 25):
+            service.wait_for(lambda: len(service.events("image.stored")) >= stored)  # noqa: B023
+            for child in psutil.Process(process.pid).children():
+                if any("spawn_main" in word for word in child.cmdline()):
+                    child.kill()
+        service.wait_for(lambda: [each for each in service.rankings() if each.final])
+        service.wait_for(lambda: ask(service.requests, timeout_s=1.0, kind="status"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    assert len(service.events("messages.process_ended")) == 3
+    with service.store() as store:
+        assert store.published_through() == store.last_sequence()
