@@ -25,7 +25,7 @@ def crashing(
         "        os.abort()\n"
         "sys.addaudithook(end)\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
     return service
 
 
@@ -79,7 +79,7 @@ def test_an_unreadable_file_raises_an_alert_and_is_ingested_when_it_can_be_read(
         "            raise OSError(5, 'Input/output error')\n"
         "sys.addaudithook(fail)\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
     result = service.run_once()
     assert result.returncode == 0
     (alert,) = [alert for alert in service.events("alert.raised") if alert["kind"] == "image"]
