@@ -29,7 +29,6 @@ class RunningMessages:
     """The process of the sockets under the control of this test, as the main process has it."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:  # noqa: ANN401 - any settings
-        self.store = SqlStore(f"sqlite:///{folder}/messages.sqlite", service="test")
         events, requests = free_ports(2)
         settings = {
             "events": f"tcp://127.0.0.1:{events}",
@@ -43,6 +42,7 @@ class RunningMessages:
             "logs": None,
         }
         self.settings = MessageSettings(**settings | changes)
+        self.store = SqlStore(self.settings.store_url, service=self.settings.service)
         self.alerts = Alerts(self.store, lambda: samples.NOW)
         self.loop_age_s = 0.0
         self.source_gone: str | None = None

@@ -9,9 +9,9 @@ import zmq
 
 from store.ports import Outbox
 
-BATCH = 500  # messages read from the outbox at once
+BATCH = 50  # messages read from the outbox at once; a ranking of 1536 wells has 1.5 MB
 MAX_SUBSCRIPTION_BYTES = 4096  # of one frame that a subscriber sends; a topic is shorter
-QUEUED_MESSAGES = 1000  # kept for one slow subscriber; the next ones are lost to it
+QUEUED_MESSAGES = 300  # kept for one slow subscriber; the next ones are lost to it
 
 
 class Publisher:

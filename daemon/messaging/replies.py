@@ -36,8 +36,9 @@ from store.ports import (
 
 REPLAY_MESSAGES = 1000  # in one reply at most
 REPLAY_BYTES = 1_000_000  # of bodies in one reply; one message always fits
+MAX_NAMED_PLATES = 20  # in the error about a plate without a ranking
 MAX_SUBSCRIBERS = 100  # that may acknowledge, besides those of publisher.must_ack
-_REPLAY_BATCH = 100  # messages read from the store at once
+_REPLAY_BATCH = 20  # messages read from the store at once
 
 log = structlog.get_logger()
 
@@ -140,11 +141,10 @@ def error_reply(text: str, *, retry: bool = False) -> ErrorReply:
 def _latest(request: LatestRequest, store: RequestStore) -> LatestReply:
     rankings = store.rankings(request.plate)
     if not rankings:
-        ranked = [plate for plate in store.plates() if store.rankings(plate)]
-        raise ValueError(
-            f"plate {request.plate!r} has no ranking; "
-            f"expected one of {', '.join(ranked) or 'none so far: no plate has a ranking yet'}"
-        )
+        known = store.plates()
+        names = ", ".join(known[:MAX_NAMED_PLATES]) or "none so far: no plate has a plate map yet"
+        others = f" and {len(known) - MAX_NAMED_PLATES} more" if known[MAX_NAMED_PLATES:] else ""
+        raise ValueError(f"plate {request.plate!r} has no ranking; expected one of {names}{others}")
     return LatestReply(
         plate=request.plate,
         ranking=max(rankings, key=lambda ranking: ranking.order),

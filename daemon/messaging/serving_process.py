@@ -23,7 +23,7 @@ from store.sql_store import SqlStore
 
 log = structlog.get_logger()
 
-MAX_DATA_BYTES = 512 * 1024 * 1024
+MAX_DATA_BYTES = 1024 * 1024 * 1024
 """Memory of the process; a client that causes more ends the process, which is started again."""
 
 

@@ -694,6 +694,24 @@ def test_a_listener_waits_for_a_service_that_starts_later(
     wait_until(lambda: listener.alerts == ["at last"], "the alert")
 
 
+def test_a_listener_reports_that_the_service_is_gone_and_that_it_is_back(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    messaging.start(heartbeat_s=0.1)
+    listener = start_listener(after=0, silent_s=0.5)
+    wait_until(lambda: len(listener.received) >= 2, "two heartbeats")
+    messaging.stop()
+    wait_until(lambda: len(listener.silences) == 1, "the silence is reported")
+    assert "no message for 0.5 s, not even a status" in listener.silences[0]
+    time.sleep(1.2)  # it connects again twice
+    missed = messaging.add_alerts("missed")
+    messaging.store.mark_published(missed[0])
+    messaging.start(heartbeat_s=0.1)
+    wait_until(lambda: listener.alerts == ["missed"], "the missed alert is replayed")
+    assert listener.silences[1:] == [f"{messaging.events}: messages arrive again"]
+    assert listener.numbers == list(range(1, len(listener.numbers) + 1))
+
+
 def test_a_start_number_from_another_store_is_an_error(
     messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:
