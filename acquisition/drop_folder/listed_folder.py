@@ -213,7 +213,8 @@ class ListedFolder:
         if (wrong := first_invisible(path)) is not None:
             problem = f"contains the character U+{ord(wrong):04X}; expected printable characters"
             return ImageError(path, f"the path {problem}")
-        if name.plate is not None and (id_error := id_problem(name.plate)):
+        # A folder may have white space around the id that its plate map has.
+        if name.plate is not None and (id_error := id_problem(name.plate.strip())):
             return ImageError(path, f"the plate id {id_error}")
         return name
 

@@ -301,15 +301,26 @@ def test_a_subscriber_that_vanishes_without_reading_ends_nothing(messages: Runni
 # The whole service
 
 
+def socket_processes(service: int) -> list[psutil.Process]:
+    """Return the running child processes of a service (pid) that own its sockets."""
+    children = psutil.Process(service).children()
+    return [
+        child
+        for child in children
+        if child.status() != psutil.STATUS_ZOMBIE
+        and any("spawn_main" in word for word in child.cmdline())
+    ]
+
+
 def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_plate(
     service: ServiceProcess,
 ) -> None:
     with service.running() as process:
         for stored in (5, 15, 25):
             service.wait_for(lambda: len(service.events("image.stored")) >= stored)  # noqa: B023
-            for child in psutil.Process(process.pid).children():
-                if any("spawn_main" in word for word in child.cmdline()):
-                    child.kill()
+            service.wait_for(lambda: socket_processes(process.pid))
+            for child in socket_processes(process.pid):
+                child.kill()
         service.wait_for(lambda: [each for each in service.rankings() if each.final])
         service.wait_for(lambda: ask(service.requests, timeout_s=1.0, kind="status"))
         process.send_signal(signal.SIGTERM)

@@ -52,6 +52,8 @@ _IMAGE_CODE = (
             "coarse_plane",
             "dispersal",
             "downscaled_plane",
+            "drops",
+            "fibres",
             "fragments",
             "masks",
             "measures",

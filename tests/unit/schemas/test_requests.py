@@ -29,8 +29,8 @@ def test_a_request_is_read(text: bytes, expected: object) -> None:
         (b"{}", ["kind is missing", "status, latest, replay"]),
         (b'{"kind": ["status"]}', ['["status"]', "status, latest, replay"]),
         (
-            b'{"kind": "ack", "subscriber": "lims", "sequence": 1}',
-            ['"ack"', "status, latest, replay"],
+            b'{"kind": "delete", "plate": "P"}',
+            ['"delete"', "status, latest, replay"],
         ),
         (b'{"kind": "replay"}', ["after is missing"]),
         (b'{"kind": "replay", "after": "7"}', ['after is "7"', "integer"]),
