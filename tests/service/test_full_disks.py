@@ -27,6 +27,12 @@ def health() -> tuple[int, dict[str, Any]]:
         return 0, {}
 
 
+def status_of(service: ServiceProcess) -> dict[str, Any]:
+    """Return the status, which is at most a second older than the health page."""
+    status: dict[str, Any] = json.loads(service.ask("status", "--json").stdout)
+    return status
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_rankings_and_log_lines_wait_for_the_disk(ranked_copy: ServiceProcess, fault: str) -> None:
@@ -46,8 +52,8 @@ def test_rankings_and_log_lines_wait_for_the_disk(ranked_copy: ServiceProcess, f
             code, page = health()
             assert (code, page["state"]) == (503, "running")
             assert any("cannot be written" in problem for problem in page["problems"])
-            status = json.loads(ranked_copy.ask("status", "--json").stdout)
-            assert status["standing_alerts"] >= 2
+            ranked_copy.wait_for(lambda: status_of(ranked_copy)["standing_alerts"] >= 2)
+            status = status_of(ranked_copy)
             assert {alert["kind"] for alert in status["alerts"]} == {"disk"}
             assert "alerts " in ranked_copy.ask("status").stdout
             for disk in disks:

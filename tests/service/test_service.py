@@ -264,7 +264,7 @@ def test_sighup_stops_the_service_with_an_exit_code_after_which_systemd_starts_i
     with empty_service.running() as process:
         empty_service.wait_for(lambda: _status(empty_service))
         process.send_signal(signal.SIGHUP)
-        assert process.wait(timeout=20) == 129
+        assert process.wait(timeout=60) == 129
     assert [each["signal"] for each in empty_service.events("service.stopping")] == [signal.SIGHUP]
 
 
