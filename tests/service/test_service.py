@@ -261,6 +261,7 @@ def test_a_signal_stops_the_service_with_a_last_status_message(
 def test_sighup_stops_the_service_with_an_exit_code_after_which_systemd_starts_it_again(
     empty_service: ServiceProcess,
 ) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     with empty_service.running() as process:
         empty_service.wait_for(lambda: _status(empty_service))
         process.send_signal(signal.SIGHUP)
