@@ -86,7 +86,7 @@ message has exactly three frames:
 
 2. **Send a request.** Connect a REQ or DEALER socket to `publisher.requests`. A request is one \
 frame of UTF-8 JSON, at most 65,536 bytes, such as `{"kind": "replay", "after": 812}`. The reply \
-is one frame of UTF-8 JSON. REQ adds and removes an empty frame before the request by itself; a \
+is one frame of UTF-8 JSON. A REQ socket adds and removes an empty frame before the request; a \
 DEALER that sends this empty frame receives it before the reply. Send the next request after the \
 reply. If no reply arrives within 5 s, close the socket, open another one and send the request \
 again: every request can be repeated safely.

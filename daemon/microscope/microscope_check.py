@@ -19,6 +19,7 @@ from daemon.microscope.microscope_access import MicroscopeBusyError, locked_micr
 from schemas.errors import ConfigError, SpheroRankError
 from schemas.exit_codes import ExitCode
 from schemas.plate_map import PlateMap
+from schemas.well import PLATE_SHAPES, well_at
 
 
 def check_microscope(config: Config) -> int:
@@ -50,7 +51,7 @@ def _errors(config: Config) -> list[SpheroRankError]:
     ]
     checks: list[Callable[[], object]] = [
         *(partial(_check_positions, settings, each) for each in plate_maps),
-        *([] if plate_maps else [partial(plan_positions, settings, ("A01",))]),
+        *([] if plate_maps else [partial(plan_positions, settings, _outer_wells(settings))]),
         partial(_check_limits, config),
         partial(check_heights, settings, outer_plane_heights(settings)),
         partial(plate_loader, config, lambda: True),
@@ -67,6 +68,23 @@ def _raised_by(checks: Iterable[Callable[[], object]]) -> list[SpheroRankError]:
         except SpheroRankError as error:
             errors.append(error)
     return errors
+
+
+def _outer_wells(settings: MicroscopeSettings) -> Sequence[str]:
+    """Return the wells whose positions are checked while no plate map names any.
+
+    They are the corners of the wells that are in use by default: without the edge of a plate of 96
+    or more wells.
+    """
+    if settings.plan_wells:
+        return tuple(settings.plan_wells)
+    rows, columns = PLATE_SHAPES[settings.plate]
+    first = 2 if settings.plate >= 96 else 1  # noqa: PLR2004 - the plates with an unused edge
+    return tuple(
+        well_at(row, column)
+        for row in (first, rows + 1 - first)
+        for column in (first, columns + 1 - first)
+    )
 
 
 def _check_positions(settings: MicroscopeSettings, plate_map: PlateMap) -> None:

@@ -82,8 +82,8 @@ def _measure_edges(
 ) -> tuple[Numbers, Numbers]:
     """Return, by label, the light that labelled parts, (H, W), take away, and their edge's width.
 
-    The light is the mean share, weighted by itself. The width is the light divided by the slope of
-    the light at the sharpest tenth of the outline, in pixels.
+    The light is the sum of the squared shares divided by the sum of the shares. The width is the
+    light divided by the slope of the light at the sharpest tenth of the outline, in pixels.
     """
     count, mask = int(labels.max()) + 1, labels > 0
     edge = mask & ~erode_mask(mask, 1)

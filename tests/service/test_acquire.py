@@ -323,7 +323,6 @@ def test_an_incomplete_hardware_configuration_is_refused_before_the_first_move(
 def test_a_wrong_setting_is_refused_with_its_key_before_the_first_move(
     laboratory: Laboratory, key: str, value: str, message: str
 ) -> None:
-    laboratory.seed_today()  # the wells of a finished plate are not checked
     config = laboratory.folder / "spherorank.toml"
     lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{key} =")]
     config.write_text(

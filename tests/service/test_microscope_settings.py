@@ -263,11 +263,12 @@ def test_the_service_keeps_running_if_the_microscope_cannot_be_opened(
                 line["kind"] == "microscope" for line in empty_service.events("alert.raised")
             )
         )
-        status = empty_service.ask("status").stdout
+        empty_service.wait_for(
+            lambda: "microscope    restarting" in empty_service.ask("status").stdout
+        )
     (alert,) = empty_service.events("alert.raised")
     assert "none.cfg" in alert["message"]
     assert "exit code 78" in alert["message"]
-    assert "microscope    restarting" in status
 
 
 def test_run_once_does_not_start_the_imaging_process(empty_service: ServiceProcess) -> None:
