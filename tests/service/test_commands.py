@@ -315,6 +315,7 @@ def test_status_lists_pending_rejected_and_unreadable_files_with_their_reasons(
     (empty_service.drop / "overview.tif").write_bytes(b"image")
     with empty_service.running():
         empty_service.wait_for(lambda: empty_service.events("image.rejected"))
+        empty_service.wait_for(lambda: "overview.tif" in empty_service.ask("status").stdout)
         answer = json.loads(empty_service.ask("status", "--json").stdout)
         text = empty_service.ask("status").stdout
     assert answer["pending"] == [
