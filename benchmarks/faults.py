@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,11 +129,13 @@ def run_campaign(quiet: ServiceProcess, folder: Path, *, kills: int, seed: int) 
         expected = newest(quiet)
         with killed.running():
             killed.wait_for(lambda: is_complete(killed, expected), END_S)
-            last = messages_of(killed)[-1][0]
+            # Messages that are stored later, such as the one at the end of the service, reach the
+            # subscribers after the next start only.
+            sent = {sequence for sequence, _ in messages_of(killed)}
             killed.wait_for(
-                lambda: all(last in subscriber.messages for subscriber in subscribers), END_S
+                lambda: all(max(sent) in subscriber.messages for subscriber in subscribers), END_S
             )
-    return compare(killed, quiet, subscribers, kills)
+    return compare(killed, quiet, subscribers, sent=sent, kills=kills)
 
 
 def make_service(folder: Path) -> ServiceProcess:
@@ -213,12 +215,16 @@ def compare(
     killed: ServiceProcess,
     quiet: ServiceProcess,
     subscribers: Sequence[Subscriber],
+    *,
+    sent: Set[int],
     kills: int,
 ) -> Result:
-    """Return the differences between the service that was killed and the quiet one."""
+    """Return the differences between the service that was killed and the quiet one.
+
+    ``sent`` has the sequence numbers of the messages that each subscriber must have received.
+    """
     expected, found = observed(quiet), observed(killed)
     rankings, tables = newest(killed), newest(quiet)
-    sent = {sequence for sequence, _ in messages_of(killed)}
     return Result(
         kills=kills,
         images=expected.total(),
