@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,7 +216,7 @@ def compare(
     quiet: ServiceProcess,
     subscribers: Sequence[Subscriber],
     *,
-    sent: Set[int],
+    sent: Collection[int],
     kills: int,
 ) -> Result:
     """Return the differences between the service that was killed and the quiet one.
@@ -235,7 +235,7 @@ def compare(
             key not in rankings or table(rankings[key]) != table(each)
             for key, each in tables.items()
         ),
-        missing_messages=tuple(len(sent - each.messages.keys()) for each in subscribers),
+        missing_messages=tuple(len(set(sent) - each.messages.keys()) for each in subscribers),
         conflicts=tuple(each.conflicts for each in subscribers),
     )
 
