@@ -108,6 +108,9 @@ def prune(
 @group.command()
 def copy(
     url: Annotated[str, typer.Argument(help="URL of an empty database, as in store.url.")],
+    password_file: Annotated[
+        Path | None, typer.Option(help="File of mode 0600 with the password of this database.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Copy all tables to another database, such as PostgreSQL.
@@ -116,5 +119,5 @@ def copy(
     """
     from daemon.jobs import store_maintenance
 
-    for table, rows in store_maintenance.copy(config, url).items():
+    for table, rows in store_maintenance.copy(config, url, password_file).items():
         screen.print(f"{table}: {rows} rows")
