@@ -48,8 +48,8 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
 from daemon.processing_limit import ProcessingLimit
-from daemon.reports.ranking_files import write_ranking
-from daemon.reports.specimen_files import write_specimen
+from daemon.reports.ranking_files import newest_written, write_ranking
+from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
@@ -297,13 +297,23 @@ def open_days(
         alerts=alerts,
         clock=now,
         measure_again=measure_again,
+        newest_written=partial(newest_written, folder=config.output.rankings),
     )
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
     """Return the Specimens of a configuration and store, which ranks specimens."""
-    write = partial(write_specimen, folder=config.output.rankings)
-    return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
+    folder = config.output.rankings
+    return Specimens(
+        store,
+        config.ranking.seed,
+        config.digest,
+        VERSION,
+        partial(write_specimen, folder=folder),
+        alerts,
+        now,
+        partial(newest_written_of_specimen, folder=folder),
+    )
 
 
 def open_imaging_feedback(
