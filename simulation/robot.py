@@ -60,7 +60,7 @@ def write_plates(
                 progress(len(truths), total)
     write_truth(out / "truth.csv", truths)
     if faults:
-        _write_csv(out / "faults.csv", ("plate", "well", "day", "fault"), planted)
+        write_rows(out / "faults.csv", ("plate", "well", "day", "fault"), planted)
 
 
 def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False) -> Path:
@@ -82,7 +82,7 @@ def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
 
 def write_truth(path: Path, truths: Iterable[Truth]) -> None:
     """Write the true properties of wells as a CSV file, ``truth.csv``."""
-    _write_csv(
+    write_rows(
         path, [field.name for field in fields(Truth)], (asdict(truth).values() for truth in truths)
     )
 
@@ -140,7 +140,7 @@ def _write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     path.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV with its column names; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:

@@ -11,6 +11,7 @@ import typer
 
 from daemon.commands import (
     acquire,
+    fluorescence,
     images,
     keys,
     messages,
@@ -69,6 +70,7 @@ app.command()(simulation.simulate)
 app.command()(simulation.demo)
 app.command()(images.embed)
 app.command()(images.measure)
+app.command()(fluorescence.quantify_fluorescence)
 app.command()(messages.listen)
 app.add_typer(keys.group, name="keys")
 app.add_typer(acquire.group, name="acquire")

@@ -41,6 +41,13 @@ def simulate(
     assay: Annotated[
         bool, typer.Option("--assay", help="Write measured viability into <plate>.assay.csv.")
     ] = False,
+    fluorescence: Annotated[
+        bool,
+        typer.Option(
+            "--fluorescence",
+            help="Write images of live, dead and nuclear stains into fluorescence/.",
+        ),
+    ] = False,
     faults: Annotated[
         float,
         typer.Option(
@@ -81,6 +88,7 @@ def simulate(
             optics=optics,
             masks=masks,
             assay=assay,
+            fluorescence=fluorescence,
             faults=faults,
             robot=robot,
             seconds_per_image=seconds_per_image,
@@ -88,9 +96,10 @@ def simulate(
         return
     from simulation.world import WorldFile
 
-    if masks or faults or robot is not None:
+    if masks or faults or fluorescence or robot is not None:
         raise typer.BadParameter(
-            "--microscope writes no images; expected it without --masks, --faults and --robot"
+            "--microscope writes no images; expected it without --masks, --fluorescence, --faults "
+            "and --robot"
         )
     file = WorldFile(
         seed=seed,

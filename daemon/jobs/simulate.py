@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import ConfigError, SpheroRankError
+from simulation.fluorescence import write_stained_plates
 from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
 from simulation.laboratory import write_maps_and_truth, write_world
 from simulation.microscope import virtual_microscopes
@@ -66,6 +67,7 @@ def write_virtual_plates(
     optics: OpticsName,
     masks: bool,
     assay: bool,
+    fluorescence: bool,
     faults: float,
     robot: Delivery | None,
     seconds_per_image: float,
@@ -86,6 +88,9 @@ def write_virtual_plates(
         Whether to write the true tissue masks.
     assay
         Whether to write measured viability as ``<plate>.assay.csv``.
+    fluorescence
+        Whether to write the stains of the readout day to ``fluorescence``, and their truth to
+        ``fluorescence_truth.csv``.
     faults
         Fraction of well images with a fault, 0 to 1.
     robot
@@ -105,6 +110,8 @@ def write_virtual_plates(
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("well images", total=None)
         try:
+            if fluorescence:
+                write_stained_plates(out, scopes)
             if robot is None:
                 write_plates(
                     out,

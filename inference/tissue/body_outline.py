@@ -117,9 +117,7 @@ def outline_body(
     """
     tissue = chosen.tissue
     if not tissue.any():
-        return BodyOutline(
-            np.zeros(transmitted.shape, dtype=bool), np.zeros_like(transmitted)
-        )
+        return BodyOutline(np.zeros(transmitted.shape, dtype=bool), np.zeros_like(transmitted))
     if chosen.many:
         return _outline_small_bodies(transmitted, dark, coarse, tissue)
     return _outline_one_tissue(transmitted, dark, coarse, chosen, edge)

@@ -1,0 +1,1 @@
+"""Work of ``spherorank quantify-fluorescence``: images of stained plates become an assay file."""

@@ -1,0 +1,1 @@
+"""Signals of fluorescent stains and the viability that follows from them."""
