@@ -14,7 +14,7 @@ from schemas.frozen_model import FrozenModel
 
 
 class Stain(StrEnum):
-    """What a stain marks."""
+    """Cells or parts of cells that a stain marks."""
 
     LIVE = "live"
     DEAD = "dead"
