@@ -24,7 +24,7 @@ def quantify_fluorescence(
         ),
     ],
 ) -> None:
-    """Compute the viability of the wells of a plate from live/dead fluorescence images.
+    """Compute the viability of a plate from live/dead images.
 
     The assay file can be copied beside the plate map; it then calibrates deterioration.
     """

@@ -12,7 +12,6 @@ from daemon.commands.console import (
     exit_if_refused,
     screen,
 )
-from schemas.calibration import MethodRequest
 from schemas.forecast import ForecastFrom, MetricName
 
 group = typer.Typer(
@@ -62,6 +61,7 @@ def plate(
     from daemon import logs
     from daemon.config import load_config
     from daemon.jobs import offline_ranking, ranking_tables
+    from schemas.calibration import MethodRequest
 
     logs.install(None)
     if calibration is not None and method == "departure":
