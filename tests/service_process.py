@@ -106,14 +106,20 @@ class ServiceProcess:
         return [line for line in lines if line["event"] == name]
 
     def wait_for(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-        """Wait until a condition is true; after the timeout, fail with the end of the log."""
+        """Wait until a condition is true; after the timeout, fail with the end of the log.
+
+        A pause is as long as three checks or longer, so that checks that open the store or start a
+        process leave the CPU to the service.
+        """
         end = time.monotonic() + timeout_s
+        begun = time.monotonic()
         while not condition():
             if time.monotonic() > end:
                 log = self.folder / "stderr.log"
                 text = log.read_text()[-3000:] if log.exists() else "(empty)"
                 pytest.fail(f"not within {timeout_s:g} s; end of the log of the service:\n{text}")
-            time.sleep(0.05)
+            time.sleep(max(0.05, 3 * (time.monotonic() - begun)))
+            begun = time.monotonic()
 
     def wells(self) -> list[str]:
         """Return the names of the wells with images on day 10 in the drop folder."""
