@@ -38,6 +38,7 @@ from inference.ranking.placement import ScoredPlate
 from inference.ranking.plate_ranking import score_plate
 from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
+from inference.ranking.thesis_scale import thesis_scale
 from inference.ranking.well_tissue import tissue_by_well
 from schemas.errors import MachineError, OutputError, ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
@@ -259,7 +260,7 @@ class DailyPath:
         ranking = Ranking(
             treatments=treatment_ranks(placement, tissue, reasons),
             wells=wells,
-            scale=placement.scale,
+            scale=thesis_scale(scored, placement, tissue),
             quality=scored.quality,
             notes=(*placement.notes, *doses.notes),
             dose_responses=doses.dose_responses,
