@@ -17,7 +17,7 @@ from store.sql_store import SqlStore
 
 SPHERORANK = Path(sys.executable).parent / "spherorank"
 DAYS = (7, 8, 10)
-WELLS = 22  # 8 untreated, 2 of the single dose, 12 of four treatments
+WELLS = 16  # 8 untreated, 2 of the single dose, 6 of two treatments
 PLATE = "VIRTUAL-0005-01"
 
 
@@ -105,7 +105,7 @@ class ServiceProcess:
         ]
         return [line for line in lines if line["event"] == name]
 
-    def wait_for(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 100.0) -> None:
         """Wait until a condition is true; after the timeout, fail with the end of the log.
 
         A pause is as long as three checks or longer, so that checks that open the store or start a

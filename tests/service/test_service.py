@@ -31,7 +31,7 @@ def test_a_plate_goes_from_images_to_a_final_ranking(service: ServiceProcess) ->
     )
     [provisional, final] = service.rankings()
     assert (provisional.day, provisional.final, final.day, final.final) == (8, False, 10, True)
-    assert len(final.treatments) == 5
+    assert len(final.treatments) == 3
     assert not final.quality.missing_images
     folder = service.folder / "rankings" / PLATE
     assert {path.name for path in folder.iterdir()} == {
@@ -113,11 +113,11 @@ def test_a_second_run_publishes_nothing_again(ranked_copy: ServiceProcess) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_twenty_kills_lose_and_double_no_image_ranking_or_message(
+def test_ten_kills_lose_and_double_no_image_ranking_or_message(
     ranked_service: ServiceProcess, tmp_path: Path
 ) -> None:
-    result = run_campaign(ranked_service, tmp_path / "killed", kills=20, seed=20)
-    assert (result.kills, result.images, result.rankings) == (20, WELLS * len(DAYS), 2)
+    result = run_campaign(ranked_service, tmp_path / "killed", kills=10, seed=20)
+    assert (result.kills, result.images, result.rankings) == (10, WELLS * len(DAYS), 2)
     assert (result.lost, result.doubled, result.differing) == (0, 0, 0)
     assert result.missing_messages == (0, 0)
     assert result.conflicts == (0, 0)
