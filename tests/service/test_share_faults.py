@@ -11,8 +11,6 @@ import pytest
 from tests.service_process import PLATE, ServiceProcess
 from tests.stalling_folder import stalling_folder
 
-HEALTH = "127.0.0.1:19431"
-
 
 def gone(service: ServiceProcess) -> list[str]:
     """Return the messages of the alerts about the source so far."""
@@ -24,6 +22,11 @@ def states(service: ServiceProcess) -> int:
     """Return the number of status messages in the store."""
     with service.store() as store:
         return len(store.messages_after(0, "spherorank.v1.status"))
+
+
+def source_gone(service: ServiceProcess) -> str:
+    """Return the reason in the status why the source is not available, or ""."""
+    return json.loads(service.ask("status", "--json").stdout)["source_gone"] or ""
 
 
 def stored_wells(service: ServiceProcess) -> list[tuple[str, str]]:
@@ -50,9 +53,7 @@ def test_a_share_that_hangs_stops_neither_heartbeats_nor_deadlines_and_loses_no_
     shutil.rmtree(service.drop / PLATE / "day08")
     images = 2 * len(service.wells()) + 1
     with stalling_folder(service.drop, tmp_path / "share") as share:
-        service.configure(
-            source=f'path = "{share.path}"', ranking="readout_deadline_h = 0.003", health=HEALTH
-        )
+        service.configure(source=f'path = "{share.path}"', ranking="readout_deadline_h = 0.003")
         with service.running() as process:
             service.wait_for(lambda: len(service.events("image.stored")) == images)
             share.stall()
@@ -61,8 +62,7 @@ def test_a_share_that_hangs_stops_neither_heartbeats_nor_deadlines_and_loses_no_
             service.wait_for(service.rankings, timeout_s=20)  # its deadline passed meanwhile
             assert service.rankings()[0].quality.missing_images == (late[0].name[:3],)
             before = states(service)
-            status = json.loads(service.ask("status", "--json").stdout)
-            assert "has not answered" in status["source_gone"]
+            service.wait_for(lambda: "has not answered" in source_gone(service))
             service.wait_for(lambda: states(service) > before + 2, timeout_s=10)
             for path in later.iterdir():
                 shutil.copy2(path, service.drop / PLATE / "day10")
@@ -85,7 +85,7 @@ def test_a_share_that_hangs_at_the_start_leaves_the_service_running(
 ) -> None:
     del short_patience
     with stalling_folder(empty_service.drop, tmp_path / "share") as share:
-        empty_service.configure(source=f'path = "{share.path}"', health=HEALTH)
+        empty_service.configure(source=f'path = "{share.path}"')
         share.stall()
         with empty_service.running() as process:
             empty_service.wait_for(lambda: empty_service.events("alert.raised"), timeout_s=30)
