@@ -22,6 +22,7 @@ from daemon.ranking_alerts import (
     alert_if_doubtful,
 )
 from daemon.reports.ranking_files import PictureReader
+from daemon.reports.revision_files import after_written
 from inference.departure.assembly import (
     AssembledPlate,
     assemble,
@@ -82,6 +83,7 @@ class DailyPath:
     alerts: Alerts
     clock: Callable[[], datetime]
     measure_again: MeasureAgain = measure_nothing
+    newest_written: Callable[[Ranking], int] = lambda _ranking: 0  # revision in the files
     _unwritten: dict[str, Ranking] = field(default_factory=dict)  # by plate and name
 
     def run_due(
@@ -189,7 +191,11 @@ class DailyPath:
         )
 
     def _publish(self, ranking: Ranking) -> Ranking:
-        """Commit, log and write a new ranking, raise its alerts, and return it."""
+        """Commit, log and write a new ranking, raise its alerts, and return it.
+
+        A revision that has files is not used again.
+        """
+        ranking = after_written(ranking, self.newest_written(ranking))
         self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
         log.info(
             "ranking.published",
@@ -249,6 +255,12 @@ class DailyPath:
         choice = self._choose(due)
         calibrated = self.calibrations.place(scored, tissue, plate, choice, day=due.day)
         placement = calibrated.placement
+        if due.request is not None and due.request.method != placement.method:
+            raise ProfileError(
+                due.plate_map.plate,
+                f"cannot be ranked by {due.request.method}: {calibrated.why_departure}; expected "
+                "a plate like the calibration plates",
+            )
         measured = plate.trajectories("measures", self.settings.embedding_weight)
         reasons = reasons_by_treatment(placement.treatments, measured, **days)
         wells = well_ranks(scored, placement, tissue)
@@ -275,6 +287,7 @@ class DailyPath:
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
             method=placement.method,
+            requested_method=due.requested_method,
             representation=representation,
             encoder_id=self.encoder_id,
             measured_by=plate.measured_by,
@@ -298,6 +311,8 @@ class DailyPath:
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False
+        if due.requested_method != previous.requested_method:
+            return False
         card = self._choose(due).card
         if previous.inputs_digest != digest_with_calibration(due.inputs_digest, card):
             return False
@@ -309,7 +324,7 @@ class DailyPath:
         """Return the calibration by which a due day is to be ranked."""
         method = main_method(due.images, due.plate_map, due.day)
         return self.calibrations.choose(
-            due.plate_map, due.follows, PlateKind(has_scale(due.images), method)
+            due.plate_map, due.follows, PlateKind(has_scale(due.images), method), due.request
         )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:

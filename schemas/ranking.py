@@ -329,6 +329,10 @@ class RankingHead(FrozenModel):
     """Notice that SpheroRank is for research use only."""
     method: Method
     """Method by which wells and treatments are ranked."""
+    requested_method: Method | None = None
+    """Method that a person requested with `spherorank rank plate --method`, and that later rankings
+    of the plate keep; null if the settings decided the method.
+    """
     representation: Literal["embedding", "measures", "both"]
     """Features that were compared."""
     encoder_id: str
