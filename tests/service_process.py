@@ -68,7 +68,7 @@ class ServiceProcess:
     def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another command with the same configuration to its end."""
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, timeout=60
+            self.command(*arguments), capture_output=True, text=True, check=False, timeout=100
         )
 
     @contextmanager

