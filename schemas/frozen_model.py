@@ -23,7 +23,7 @@ class FrozenModel(BaseModel):
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         # pydantic's use_attribute_docstrings reads the source of each model in every process that
-        # imports it, which is a sixth of the start of the service.
+        # imports it, which is a tenth of the start of the service.
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in _field_descriptions(cls).items():
