@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from simulation.kinds import Layout, Mechanism, OpticsName
 from simulation.optics import ImagingConditions, choose_imaging_conditions, render_planes
-from simulation.plate import VirtualPlate, WellPlan, plan_plate
+from simulation.plate import VirtualPlate, WellPlan, plan_plate, select_wells
 from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.scene import draw_scene, tissue_mask
 from simulation.tissue import FIELD_UM, CellLine, Tissue, choose_cell_line, simulate_tissue
@@ -141,14 +141,18 @@ def virtual_microscopes(
     mechanism: Mechanism | None = None,
     layout: Layout = Layout.SCREEN,
     optics: OpticsName = OpticsName.DEFAULT,
+    wells: int = 60,
 ) -> tuple[VirtualMicroscope, ...]:
     """Return a VirtualMicroscope for each of the first ``plates`` plates of a seed.
 
-    Without a mechanism each compound has a random one.
+    Without a mechanism each compound has a random one. With fewer than 60 wells, whole treatments
+    are left out.
     """
     return tuple(
         VirtualMicroscope(
-            plan_plate(seed, index, mechanism=mechanism, layout=layout), size_px, optics
+            select_wells(plan_plate(seed, index, mechanism=mechanism, layout=layout), wells),
+            size_px,
+            optics,
         )
         for index in range(1, plates + 1)
     )

@@ -5,12 +5,14 @@ A marker names the dependency, for example ``pytestmark = pytest.mark.train``. A
 other module. Pytest's summary counts the skipped files by reason.
 
 The numeric libraries compute in one thread in the tests and in the processes that they start.
+Python writes its bytecode files, even if the environment forbids it.
 """
 
 import ast
 import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_
     # The libraries read the variables when they are imported. Several test processes run at the
     # same time, and threads of one process that wait for each other use the cores of the others.
     os.environ.setdefault(variable, "1")
+
+# The tests start several hundred processes. Without bytecode files, each of them compiles all
+# modules of this repository again, which is a quarter of the start of the service.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 MODULES = {
     "train": (

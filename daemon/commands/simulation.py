@@ -67,9 +67,7 @@ def simulate(
             "--microscope", help="Write a virtual microscope for Micro-Manager, without images."
         ),
     ] = False,
-    wells: Annotated[
-        int, typer.Option(min=12, max=60, help="With --microscope: wells of each plate.")
-    ] = 60,
+    wells: Annotated[int, typer.Option(min=12, max=60, help="Wells of each plate.")] = 60,
 ) -> None:
     """Write virtual plates as a robot would drop them.
 
@@ -86,6 +84,7 @@ def simulate(
             mechanism=mechanism,
             layout=layout,
             optics=optics,
+            wells=wells,
             masks=masks,
             assay=assay,
             fluorescence=fluorescence,
@@ -134,9 +133,7 @@ def demo(
     days: Annotated[
         str, typer.Option(help="With --microscope: the culture days that are imaged.")
     ] = "1,2,3,4,5,6,7,8,9,10",
-    wells: Annotated[
-        int, typer.Option(min=12, max=60, help="With --microscope: wells of the plate.")
-    ] = 60,
+    wells: Annotated[int, typer.Option(min=12, max=60, help="Wells of the plate.")] = 60,
 ) -> None:
     """Run the real service on a virtual plate.
 
@@ -145,7 +142,7 @@ def demo(
     if not microscope:
         from daemon.jobs.demo_robot import run_robot_demo
 
-        run_robot_demo(out, seed, screen)
+        run_robot_demo(out, seed, wells, screen)
         return
     from daemon.jobs.demo_microscope import run_microscope_demo
 

@@ -43,7 +43,7 @@ http = ""
 """
 
 
-def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
+def run_robot_demo(out: Path, seed: int, wells: int, screen: Console) -> None:
     """Run a virtual robot and the real service in folder ``out``, and print the final ranking.
 
     The true kill of each treatment is printed with it.
@@ -54,6 +54,8 @@ def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
         The folder to write; it must be new or empty.
     seed
         Seed of the virtual plate.
+    wells
+        Number of wells of the plate, 12 to 60.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
     with (
         (out / "service.log").open("w") as log,
         running_command(["run", "--config", str(config)], log) as service,
-        running_command(_robot_command(out, seed), log) as robot,
+        running_command(_robot_command(out, seed, wells), log) as robot,
     ):
         subscriber = DemoSubscriber(
             f"tcp://127.0.0.1:{events}", f"tcp://127.0.0.1:{requests}", screen
@@ -88,7 +90,7 @@ def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
                 or any(process.poll() not in (None, 0) for process in (service, robot))
             )
 
-        subscriber.follow("well images embedded", _expected_images(seed), is_over)
+        subscriber.follow("well images embedded", _expected_images(seed, wells), is_over)
     if subscriber.final is None:
         raise SpheroRankError(
             out / "service.log",
@@ -98,11 +100,12 @@ def run_robot_demo(out: Path, seed: int, screen: Console) -> None:
     print_ranking_beside_truth(subscriber.final, out, screen)
 
 
-def _robot_command(out: Path, seed: int) -> list[str]:
+def _robot_command(out: Path, seed: int, wells: int) -> list[str]:
     """Return the command of the robot, which writes the plate's files half by half."""
     options = {
         "--out": out,
         "--seed": seed,
+        "--wells": wells,
         "--size": SIZE_PX,
         "--mechanism": MECHANISM,
         "--robot": "in_place",
@@ -111,6 +114,6 @@ def _robot_command(out: Path, seed: int) -> list[str]:
     return ["simulate", *(str(word) for option in options.items() for word in option)]
 
 
-def _expected_images(seed: int) -> int:
-    (scope,) = virtual_microscopes(1, seed, SIZE_PX, mechanism=MECHANISM)
+def _expected_images(seed: int, wells: int) -> int:
+    (scope,) = virtual_microscopes(1, seed, SIZE_PX, mechanism=MECHANISM, wells=wells)
     return len(scope.plate.wells) * len(imaged_days(scope, seed))

@@ -65,6 +65,7 @@ def write_virtual_plates(
     mechanism: Mechanism | None,
     layout: Layout,
     optics: OpticsName,
+    wells: int,
     masks: bool,
     assay: bool,
     fluorescence: bool,
@@ -84,6 +85,8 @@ def write_virtual_plates(
         Image side in pixels; the field of view does not change.
     mechanism
         Death mechanism of every treatment; None gives each compound its own.
+    wells
+        Number of wells of each plate, 12 to 60.
     masks
         Whether to write the true tissue masks.
     assay
@@ -105,7 +108,7 @@ def write_virtual_plates(
         If files cannot be written.
     """
     scopes = virtual_microscopes(
-        plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics
+        plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics, wells=wells
     )
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("well images", total=None)

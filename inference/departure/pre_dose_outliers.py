@@ -4,7 +4,7 @@ Such wells say nothing about the effect of a treatment.
 """
 
 import numpy as np
-import scipy
+from scipy.special import fdtri
 
 from schemas.arrays import BoolArray, Float64Array
 
@@ -60,7 +60,7 @@ def _distances(past: Float64Array, reference: BoolArray) -> Float64Array:
     k = min(past.shape[1], count // 3)
     rows = past[:, :k]
     limit = (
-        float(scipy.stats.f.isf(EXPECTED_FALSE_OUTLIERS / len(past), k, count - k))
+        float(fdtri(k, count - k, 1 - EXPECTED_FALSE_OUTLIERS / len(past)))
         * k
         * (count**2 - 1)
         / (count * (count - k))

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
-from scipy.special import logsumexp
+from scipy.special import fdtri, logsumexp
 
 from inference.departure.departures import Residuals
 from inference.departure.metrics import Noise
@@ -217,9 +216,7 @@ def _in_units_of_noise(residuals: Residuals, untreated: BoolArray) -> Float64Arr
             difference = rows[well] - others.mean(axis=0)
             squared[well] = float(difference @ np.linalg.solve(noise.covariance, difference))
         k = rows.shape[1]
-        if squared.max() <= k * scipy.stats.f.isf(
-            DISTRUST_LEVEL / len(rows), k, noise.effective_wells
-        ):
+        if squared.max() <= k * fdtri(k, noise.effective_wells, 1 - DISTRUST_LEVEL / len(rows)):
             break
         trusted[np.flatnonzero(trusted)[squared.argmax()]] = False
         residual, earlier = residuals.fitted_on(trusted), residuals.of_earlier_wells(trusted)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from scipy.special import chdtrc, chdtri, ndtri, stdtrit
 
 from inference.ranking.significance import false_discovery_q_values
 from schemas.arrays import BoolArray, Float64Array, Int64Array
@@ -179,11 +180,7 @@ def _plate_effects(design: _Design, fit: _Fit, between: float) -> PlateEffects:
     widening = np.sqrt(
         (PRIOR_PLATES + treatments.T @ (fit.residual**2 / fit.variance)) / (PRIOR_PLATES + others)
     )
-    reach = (
-        scipy.stats.t.ppf(INTERVAL[1], PRIOR_PLATES + others)
-        * widening
-        * np.sqrt(np.diag(covariance))
-    )
+    reach = stdtrit(PRIOR_PLATES + others, INTERVAL[1]) * widening * np.sqrt(np.diag(covariance))
     q = _cochran_q(design.score / unit - plates @ fit.offset, design.error2 / unit**2, treatments)
     return PlateEffects(
         score=fit.effect,
@@ -230,7 +227,7 @@ def _effects_of_one_plate(results: PlateResults) -> PlateEffects:
     order = np.argsort(results.treatment)
     score, error = results.score[order], results.error[order]
     unknown = np.full(len(score), np.nan)
-    interval = np.asarray(score + np.outer(scipy.stats.norm.ppf(INTERVAL), error))
+    interval = np.asarray(score + np.outer(ndtri(INTERVAL), error))
     return PlateEffects(
         score, np.diag(error**2), interval, np.ones(1), np.zeros(1), unknown, unknown, 0.0
     )
@@ -342,7 +339,7 @@ def _typical_variance(
 
     def excess(variance: float) -> float:
         q = _cochran_q(levelled, error2 + variance * size**2, treatments)[shared]
-        return float(np.median(q / scipy.stats.chi2.median(others[shared]))) - 1
+        return float(np.median(q / chdtri(others[shared], 0.5))) - 1
 
     if excess(0.0) <= 0:
         return 0.0
@@ -393,4 +390,4 @@ def _upper_tail(q: Float64Array, others: Float64Array) -> Float64Array:
 
     The p-value of a treatment on one plate is 1.
     """
-    return np.where(others > 0, scipy.stats.chi2.sf(q, np.maximum(others, 1)), 1.0)
+    return np.where(others > 0, chdtrc(np.maximum(others, 1), q), 1.0)

@@ -1,7 +1,7 @@
 """Quality of a plate from its controls: control statistics, position effects, quality gate."""
 
 import numpy as np
-import scipy
+from scipy.special import fdtrc
 
 from inference.departure.departures import Departures, Residuals
 from inference.departure.place_effects import PlaceEffects
@@ -172,7 +172,7 @@ def _too_variable(departures: Departures) -> str:
         int(departures.residuals.untreated.sum()) - 1,
         len(departures.earlier_scores) - 1,
     )
-    if scipy.stats.f.sf((own / earlier) ** 2, *degrees_of_freedom) > SIGNIFICANCE_LEVEL:
+    if fdtrc(*degrees_of_freedom, (own / earlier) ** 2) > SIGNIFICANCE_LEVEL:
         return ""
     return (
         f"the scores of untreated wells vary {own / earlier:.1f} times as much as on other plates; "

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
+from scipy.special import ndtr, ndtri
 
 from inference.ranking.plate_effects import INTERVAL, PlateEffects, PlateResults, fit_plate_effects
 from inference.ranking.significance import false_discovery_q_values, smallest_permutation_p
@@ -196,10 +196,7 @@ def _results(
     return PlateResults(
         score=np.array([row.score for _, row in rows]),
         error=np.array(
-            [
-                (row.score_high - row.score_low) / 2 / scipy.stats.norm.ppf(INTERVAL[1])
-                for _, row in rows
-            ]
+            [(row.score_high - row.score_low) / 2 / ndtri(INTERVAL[1]) for _, row in rows]
         ),
         wells=np.array([len(row.wells) for _, row in rows]),
         treatment=np.array([index[row.group, row.treatment] for _, row in rows]),
@@ -323,8 +320,8 @@ def combine_p_values(p_values: Float64Array, wells: Int64Array) -> float:
     if len(p_values) == 1:
         return float(p_values[0])
     weights = np.sqrt(wells)
-    z = scipy.stats.norm.isf(np.clip(p_values, _SMALLEST_P, _LARGEST_P))
-    return float(scipy.stats.norm.sf(weights @ z / np.sqrt(wells.sum())))
+    z = -ndtri(np.clip(p_values, _SMALLEST_P, _LARGEST_P))
+    return float(ndtr(-weights @ z / np.sqrt(wells.sum())))
 
 
 def _agreement(verdicts: set[Verdict], heterogeneity_p: float) -> Agreement:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
-from scipy.special import polygamma
+from scipy.special import polygamma, stdtrit
 
 from schemas.arrays import Float64Array, Int64Array
 
@@ -94,7 +93,7 @@ def rank_treatments(
     rng
         Random generator of the draws.
     """
-    reach = np.asarray(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
+    reach = np.asarray(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
     gap = score[:, None] - score[None, :]  # row minus column
     distinguishable = np.abs(gap) > np.sqrt(variance[:, None] + variance[None, :]) * np.maximum(
         reach[:, None], reach[None, :]
@@ -179,4 +178,8 @@ def efficacy_ranks(scores: Float64Array) -> Int64Array:
 
     Equal scores share the better rank.
     """
-    return np.asarray(scipy.stats.rankdata(-scores, method="min", axis=-1), dtype=np.int64)
+
+    def ranks_of_row(row: Float64Array) -> Int64Array:
+        return 1 + len(row) - np.searchsorted(np.sort(row), row, side="right")
+
+    return np.asarray(np.apply_along_axis(ranks_of_row, -1, scores), dtype=np.int64)

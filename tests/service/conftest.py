@@ -20,7 +20,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the drop folder of a small virtual plate, rendered on three days."""
     out = tmp_path_factory.mktemp("rendered")
     (scope,) = virtual_microscopes(1, 5, 128, mechanism=Mechanism.SHRINKING)
-    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=4)
+    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=2)
     write_plates(out, [few], days=DAYS)
     return out
 

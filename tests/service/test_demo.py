@@ -13,7 +13,7 @@ from tests.service_process import SPHERORANK
 @pytest.mark.timeout(300)
 def test_the_demo_ends_with_a_final_ranking_in_the_order_of_the_true_kill(tmp_path: Path) -> None:
     done = subprocess.run(
-        [SPHERORANK, "demo", "--out", tmp_path / "demo", "--seed", "4"],
+        [SPHERORANK, "demo", "--out", tmp_path / "demo", "--seed", "4", "--wells", "24"],
         capture_output=True,
         text=True,
         check=False,

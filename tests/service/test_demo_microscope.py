@@ -14,7 +14,7 @@ from tests.service_process import SPHERORANK
 
 pytestmark = pytest.mark.micromanager
 
-DAYS, WELLS = (6, 7, 8, 10), 24
+DAYS, WELLS = (7, 8, 10), 24
 
 
 def spherorank(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -29,6 +29,12 @@ def methods(service: ServiceProcess, plate: str = PLATE) -> list[str | None]:
         return [image.measured_by for image in store.arrived(plate)]
 
 
+def learned_methods(service: ServiceProcess) -> set[str | None]:
+    """Return the methods other than the classical ones that measured images of both plates."""
+    found = methods(service) + methods(service, OTHER)
+    return {each for each in found if CLASSICAL not in str(each)}
+
+
 def outdated(service: ServiceProcess, method: str) -> dict[str, int]:
     """Return the number of images of each plate that a method has not measured."""
     with service.store() as store:
@@ -122,13 +128,9 @@ def test_a_killed_measurement_loses_nothing_and_continues(upgraded: ServiceProce
     use_segmenter(upgraded, "learned")
     command = upgraded.command("measure", "--store", "--jobs", "2")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        upgraded.wait_for(lambda: len(set(methods(upgraded)) | set(methods(upgraded, OTHER))) == 2)
+        upgraded.wait_for(lambda: learned_methods(upgraded))
         process.send_signal(signal.SIGKILL)
-    [method] = {
-        each
-        for each in methods(upgraded) + methods(upgraded, OTHER)
-        if "classical" not in str(each)
-    }
+    [method] = learned_methods(upgraded)
     left = outdated(upgraded, str(method))
     assert 0 in left.values()
     assert set(left.values()) <= {0, WELLS}, "a plate is measured completely or not at all"

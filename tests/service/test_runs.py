@@ -170,7 +170,7 @@ def second_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a drop folder with another virtual plate under the id of the rendered plate."""
     out = tmp_path_factory.mktemp("second_run")
     (scope,) = virtual_microscopes(1, 6, 128, mechanism=Mechanism.IN_PLACE)
-    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=4)
+    few = with_few_wells(scope, untreated=8, single_dose=2, treatments=2)
     plate = replace(few.plate, name=PLATE, seeded_at=few.plate.seeded_at + RUN_2_LATER)
     write_plates(out, [replace(few, plate=plate)], days=DAYS)
     toml = out / "drop" / PLATE / f"{PLATE}.plate.toml"

@@ -3,15 +3,12 @@
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.service_process import PLATE, ServiceProcess
 from tests.stalling_folder import stalling_folder
-
-HEALTH = "127.0.0.1:19431"
 
 
 def gone(service: ServiceProcess) -> list[str]:
@@ -24,6 +21,11 @@ def states(service: ServiceProcess) -> int:
     """Return the number of status messages in the store."""
     with service.store() as store:
         return len(store.messages_after(0, "spherorank.v1.status"))
+
+
+def source_gone(service: ServiceProcess) -> str:
+    """Return the reason in the status why the source is not available, or ""."""
+    return json.loads(service.ask("status", "--json").stdout)["source_gone"] or ""
 
 
 def stored_wells(service: ServiceProcess) -> list[tuple[str, str]]:
@@ -50,32 +52,27 @@ def test_a_share_that_hangs_stops_neither_heartbeats_nor_deadlines_and_loses_no_
     shutil.rmtree(service.drop / PLATE / "day08")
     images = 2 * len(service.wells()) + 1
     with stalling_folder(service.drop, tmp_path / "share") as share:
-        service.configure(
-            source=f'path = "{share.path}"', ranking="readout_deadline_h = 0.003", health=HEALTH
-        )
+        service.configure(source=f'path = "{share.path}"', ranking="readout_deadline_h = 0.003")
         with service.running() as process:
             service.wait_for(lambda: len(service.events("image.stored")) == images)
             share.stall()
-            service.wait_for(lambda: gone(service), timeout_s=10)
+            service.wait_for(lambda: gone(service))
             assert "has not answered for 1.5 s" in gone(service)[0]
-            service.wait_for(service.rankings, timeout_s=20)  # its deadline passed meanwhile
+            service.wait_for(service.rankings)  # its deadline passed meanwhile
             assert service.rankings()[0].quality.missing_images == (late[0].name[:3],)
             before = states(service)
-            status = json.loads(service.ask("status", "--json").stdout)
-            assert "has not answered" in status["source_gone"]
-            service.wait_for(lambda: states(service) > before + 2, timeout_s=10)
+            service.wait_for(lambda: "has not answered" in source_gone(service))
+            service.wait_for(lambda: states(service) > before + 2)
             for path in later.iterdir():
                 shutil.copy2(path, service.drop / PLATE / "day10")
             share.answer()
-            service.wait_for(lambda: service.events("alert.cleared"), timeout_s=10)
-            service.wait_for(lambda: len(service.rankings()) == 2, timeout_s=20)
+            service.wait_for(lambda: service.events("alert.cleared"))
+            service.wait_for(lambda: len(service.rankings()) == 2)
             assert len(set(stored_wells(service))) == len(stored_wells(service)) == images + 1
             share.stall()
-            service.wait_for(lambda: len(gone(service)) == 2, timeout_s=10)
-            started_s = time.monotonic()
+            service.wait_for(lambda: len(gone(service)) == 2)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
-            assert time.monotonic() - started_s < 8
     assert service.events("source.not_closed")
 
 
@@ -85,10 +82,10 @@ def test_a_share_that_hangs_at_the_start_leaves_the_service_running(
 ) -> None:
     del short_patience
     with stalling_folder(empty_service.drop, tmp_path / "share") as share:
-        empty_service.configure(source=f'path = "{share.path}"', health=HEALTH)
+        empty_service.configure(source=f'path = "{share.path}"')
         share.stall()
         with empty_service.running() as process:
-            empty_service.wait_for(lambda: empty_service.events("alert.raised"), timeout_s=30)
+            empty_service.wait_for(lambda: empty_service.events("alert.raised"))
             assert empty_service.ask("status").returncode == 0
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0

@@ -1,6 +1,7 @@
 """The commands ``train`` and ``evaluate``, run as real processes.
 
-The cases include a signal, two processes, a full disk and a missing extra.
+The cases include a signal, two processes, a full disk and a missing extra. A step before or after
+such a case runs the same command in the process of the test, which has loaded torch already.
 """
 
 import csv
@@ -16,8 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.service_process import SPHERORANK
+from training import cli
 
 CONFIG = """
 [data]
@@ -84,6 +87,13 @@ def call(*arguments: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def train_here(config: Path, out: Path) -> str:
+    """Run ``spherorank train ssl`` to its end in this process, and return its output."""
+    done = CliRunner().invoke(cli.train, ["ssl", "--config", str(config), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def curve(out: Path) -> list[float]:
     with (out / "curve.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
@@ -96,15 +106,7 @@ def curve(out: Path) -> list[float]:
 def test_two_processes_reach_the_same_losses_as_one(
     cache: Path, tmp_path: Path, changes: Mapping[str, str]
 ) -> None:
-    alone = call(
-        "train",
-        "ssl",
-        "--config",
-        write_config(tmp_path, cache, steps=4, changes=changes),
-        "--out",
-        tmp_path / "one",
-    )
-    assert alone.returncode == 0, alone.stderr
+    train_here(write_config(tmp_path, cache, steps=4, changes=changes), tmp_path / "one")
     together = call(
         "train",
         "ssl",
@@ -145,12 +147,9 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_continues(
     assert training.returncode == 1
     assert "the same command continues" in stderr
     done = len(curve(out))
-    again = call(
-        "train", "ssl", "--config", write_config(tmp_path, cache, steps=done + 2), "--out", out
-    )
-    assert again.returncode == 0, again.stderr
+    printed = train_here(write_config(tmp_path, cache, steps=done + 2), out)
     assert len(curve(out)) == done + 2
-    assert f"{out / 'bundle'}: {done + 2} steps" in again.stdout
+    assert f"{out / 'bundle'}: {done + 2} steps" in printed
 
 
 @pytest.mark.train
@@ -160,15 +159,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_continues(
 def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_kept(
     cache: Path, tmp_path: Path, room: int
 ) -> None:
-    first = call(
-        "train",
-        "ssl",
-        "--config",
-        write_config(tmp_path, cache, steps=2),
-        "--out",
-        tmp_path / "run",
-    )
-    assert first.returncode == 0, first.stderr
+    train_here(write_config(tmp_path, cache, steps=2), tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint.ckpt").read_bytes()
     assert len(before) > room
     command = [
@@ -193,15 +184,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_is_kept(
     assert "Traceback" not in full.stderr
     assert (tmp_path / "run" / "checkpoint.ckpt").read_bytes() == before
     assert not (tmp_path / "run" / "checkpoint.part").exists()
-    again = call(
-        "train",
-        "ssl",
-        "--config",
-        write_config(tmp_path, cache, steps=4),
-        "--out",
-        tmp_path / "run",
-    )
-    assert again.returncode == 0, again.stderr
+    train_here(write_config(tmp_path, cache, steps=4), tmp_path / "run")
     assert len(curve(tmp_path / "run")) == 4  # earlier steps included
     assert not list((tmp_path / "run").glob("*.part"))
 
