@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.messaging.listen import Message, Service, listen
@@ -40,7 +40,6 @@ from tests.service_process import DAYS, ServiceProcess
 from tests.small_plates import with_few_wells
 
 STARTS = 2.5  # latest kill, in durations of a start
-MEASURED_EVERY = 10  # kills; the duration of a start depends on the load of the computer
 END_S = 600.0  # limit of the last run
 
 
@@ -168,7 +167,9 @@ def kill_repeatedly(
     seed: int,
     should_stop: Callable[[], bool],
 ) -> int:
-    """Kill the service at random moments while the robot writes the files; return how often.
+    """Kill the service at random moments while the robot writes the files.
+
+    The number of kills is returned.
 
     Parameters are those of :func:`run_campaign`; ``drop`` has the files that the robot writes.
     """
@@ -183,11 +184,11 @@ def kill_repeatedly(
             write_files(service, drop, files[len(files) * kill // kills :])
             return kill
         batch = files[len(files) * kill // kills : len(files) * (kill + 1) // kills]
-        begun, starts = time.monotonic(), len(service.events("service.started"))
+        begun, begun_at = time.monotonic(), datetime.now(UTC)
         with service.running() as process:
-            if kill % MEASURED_EVERY == 0:
-                service.wait_for(partial(has_started, service, starts), END_S)
-                start_s = time.monotonic() - begun
+            if not kill:
+                service.wait_for(lambda: service.events("service.started"), END_S)
+                start_s = start_duration_s(service, begun_at)
             end = begun + rng.uniform(0, STARTS * start_s)
             for file in batch:
                 write_files(service, drop, [file])
@@ -195,7 +196,14 @@ def kill_repeatedly(
             time.sleep(max(0.0, end - time.monotonic()))
             process.kill()
             process.wait()
+        start_s = start_duration_s(service, begun_at) or start_s
     return kills
+
+
+def start_duration_s(service: ServiceProcess, begun_at: datetime) -> float:
+    """Return the duration of a start, which depends on the load; 0 if it had not ended."""
+    started_at = datetime.fromisoformat(service.events("service.started")[-1]["timestamp"])
+    return max(0.0, (started_at - begun_at).total_seconds())
 
 
 def write_files(service: ServiceProcess, drop: Path, files: Iterable[Path]) -> None:
@@ -204,11 +212,6 @@ def write_files(service: ServiceProcess, drop: Path, files: Iterable[Path]) -> N
         copy = service.drop / file.relative_to(drop)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-
-
-def has_started(service: ServiceProcess, starts: int) -> bool:
-    """Return whether the service has started more often than ``starts`` times."""
-    return len(service.events("service.started")) > starts
 
 
 def newest(service: ServiceProcess) -> dict[tuple[str, int], Ranking]:

@@ -3,12 +3,14 @@
 The images that were in flight when the last process ended are suspects. A child process processes
 them one at a time. An image that ends two child processes is quarantined. A suspect whose child is
 ended together with the service, for example by a power cut, stays a suspect for the next start, so
-that no other image is quarantined.
+that no other image is quarantined. No image is blamed while its files cannot be read.
 """
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -18,9 +20,11 @@ from typing import Self
 
 import structlog
 
+from acquisition.daemon_threads import DaemonThreads
 from acquisition.drop_folder.image_decoding import RawImage
 from acquisition.drop_folder.image_reading import read_versions, stretch
 from acquisition.drop_folder.in_flight import InFlightImage, InFlightJournal
+from acquisition.drop_folder.regular_files import open_regular
 from acquisition.drop_folder.source import DropFolderSettings
 from daemon.child_processes import prepare_child_process
 from daemon.pipeline import analyse
@@ -45,7 +49,11 @@ START_S = 300.0
 MOST_MEMORY = 8_000_000_000
 """Largest memory of a child process in bytes, at most half of that of this computer."""
 
+ANSWER_S = 30.0
+"""Longest opening of the files of one image; the share hangs if it takes longer."""
+
 _POLL_S = 0.5
+_END_S = 3.0  # longest wait for a killed child, which a hanging file server may keep
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -65,6 +73,10 @@ class CrashExamination:
         Returns the stored plate map of a plate, for its scale, or None.
     most_memory
         Memory in bytes beyond which a child process is ended.
+    hang_s
+        Longest processing of one image.
+    answer_s
+        Longest opening of the files of one image.
     """
 
     journal: InFlightJournal
@@ -73,9 +85,13 @@ class CrashExamination:
     open_segmenter: Callable[[], Segmenter]
     plate_map: Callable[[str], PlateMap | None]
     most_memory: int = MOST_MEMORY
+    hang_s: float = HANG_S
+    answer_s: float = ANSWER_S
 
     def quarantined(self, tick: Callable[[], None]) -> Iterator[Rejected]:
         """Yield a refusal for each suspect that ended its child processes.
+
+        The suspects stay in the journal if their files cannot be read now.
 
         Parameters
         ----------
@@ -84,15 +100,17 @@ class CrashExamination:
         """
         suspects = list(self.journal.suspects)
         ended: dict[InFlightImage, int] = {}  # number of child processes that an image ended
-        while suspects:
+        while suspects and self._can_be_read(suspects[0], tick):
             log.info("crash.examining", images=len(suspects))
-            with _Child(self._work(suspects), self.most_memory) as child:
+            with _Child(self._work(suspects), self.most_memory, self.hang_s) as child:
                 current = child.run(self.journal, tick)
                 problem = child.problem
             if current is None:  # the child processed everything
                 return
             suspects = suspects[current:]
             image = suspects[0]
+            if not self._can_be_read(image, tick):
+                return
             ended[image] = ended.get(image, 0) + 1
             log.warning(
                 "crash.child_ended",
@@ -111,6 +129,19 @@ class CrashExamination:
                     image.well,
                 )
 
+    def _can_be_read(self, image: InFlightImage, tick: Callable[[], None]) -> bool:
+        """Return whether the file system answers while the files of an image are opened."""
+        thread = DaemonThreads(1, "suspect")
+        reading = thread.submit(_open_files, [self.settings.path / f.path for f in image.files])
+        thread.shutdown(wait=False)
+        end_s = time.monotonic() + self.answer_s
+        while not wait([reading], timeout=_POLL_S).done:
+            tick()
+            if time.monotonic() > end_s:
+                log.error("crash.not_examined", reason="the folder of the images does not answer")
+                return False
+        return True
+
     def _work(self, suspects: Sequence[InFlightImage]) -> "_Work":
         maps = [self.plate_map(image.plate) for image in suspects]
         scales = tuple(plate_map.um_per_px if plate_map else None for plate_map in maps)
@@ -120,10 +151,11 @@ class CrashExamination:
 class _Child:
     """A child process that processes suspects in order and reports the one that it works on."""
 
-    def __init__(self, work: "_Work", most_memory: int) -> None:
+    def __init__(self, work: "_Work", most_memory: int, hang_s: float) -> None:
         self._suspects = work.images
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._most_memory = min(most_memory, total // 2)
+        self._hang_s = hang_s
         self._reports, sender = _CONTEXT.Pipe(duplex=False)
         self._process: BaseProcess = _CONTEXT.Process(
             target=_process_in_child, args=(work, sender), daemon=True
@@ -138,7 +170,7 @@ class _Child:
     def __exit__(self, *exception: object) -> None:
         if self._process.is_alive():
             self._process.kill()
-        self._process.join()
+        self._process.join(_END_S)
         self._reports.close()
 
     def run(self, journal: InFlightJournal, tick: Callable[[], None]) -> int | None:
@@ -173,8 +205,8 @@ class _Child:
         memory = _resident_bytes(self._process.pid)
         if memory > self._most_memory:
             return f"{memory:,} bytes of memory; expected at most {self._most_memory:,}"
-        if waited_s >= (HANG_S if is_started else START_S):
-            return f"no result within {HANG_S:.0f} s"
+        if waited_s >= (self._hang_s if is_started else START_S):
+            return f"no result within {waited_s:.0f} s"
         return ""
 
     def _blamed(self, current: int | None) -> int | None:
@@ -182,6 +214,13 @@ class _Child:
         if current is None:
             log.error("crash.not_examined", reason=self.problem)
         return current
+
+
+def _open_files(paths: Sequence[Path]) -> None:
+    """Read the first byte of files, for which the file server has to answer."""
+    for path in paths:
+        with suppress(OSError), open_regular(path) as file:
+            file.read(1)
 
 
 def _end_of(exit_code: int | None) -> str:

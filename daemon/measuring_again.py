@@ -12,7 +12,12 @@ import structlog
 
 from daemon.child_processes import prepare_child_process
 from daemon.config import SourceSection
-from daemon.stored_images import check_has_files, read_stored_image, worker_pool
+from daemon.stored_images import (
+    check_has_files,
+    read_stored_image,
+    results_in_order,
+    worker_pool,
+)
 from daemon.tissue_analysis import analyse_tissue
 from inference.ports import Segmenter
 from inference.tissue.picture import draw_outline_picture
@@ -22,6 +27,9 @@ from schemas.observation import NewMeasures, StoredImage, VisitVersion
 from store.ports import MeasureLedger
 
 log = structlog.get_logger()
+
+LIMIT_S = 60.0
+"""Longest wait for the measures of one image; a usual well image takes a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,11 @@ class MeasuringAgain:
     jobs
         Number of worker processes.
     tick
-        Called after each image; it may raise an exception to end the work.
+        Called at least every half second; it may raise an exception to end the work.
+    is_source_gone
+        Returns whether the images cannot be read now.
+    limit_s
+        Longest wait for the measures of one image.
     """
 
     ledger: MeasureLedger
@@ -46,6 +58,8 @@ class MeasuringAgain:
     measured_by: str
     jobs: int
     tick: Callable[[], None] = lambda: None
+    is_source_gone: Callable[[], bool] = lambda: False
+    limit_s: float = LIMIT_S
     _tried: set[int] = field(default_factory=set)  # ids of images that cannot be measured again
 
     def measure(
@@ -67,13 +81,16 @@ class MeasuringAgain:
         SourceGoneError
             If the folder of the images is missing or empty: no file is then called missing.
         MachineError
-            If memory, disk or network failed for an image; the others are measured.
+            If memory, disk or network failed for an image; the others are measured. If the folder
+            of the images does not answer, no further image is measured.
         ConfigError
             If a worker process was killed.
         """
         fault: MachineError | None = None
-        check_has_files(self.source.path)
+        limits = self.tick, self.limit_s
         with worker_pool(self.jobs, _open_worker, self.open_segmenter, self.source) as pool:
+            # Only the workers access the folder: one that hangs does not stop this process.
+            list(results_in_order(pool, check_has_files, [self.source.path], *limits))
             for plate in plates:
                 images = [
                     image
@@ -81,13 +98,12 @@ class MeasuringAgain:
                     if only is None or image.observation_id in only
                 ]
                 done: list[NewMeasures] = []
-                for image, result in zip(images, pool.map(_measure, images), strict=True):
-                    self.tick()
+                results = results_in_order(pool, _measure, images, *limits)
+                for image, result in zip(images, results, strict=True):
                     if isinstance(result, NewMeasures):
                         done.append(result)
                         yield image, ""
                         continue
-                    check_has_files(self.source.path)
                     if isinstance(result, MachineError):
                         fault = result
                     yield image, str(result)
@@ -111,6 +127,10 @@ class MeasuringAgain:
         } - self._tried
         if not outdated:
             return False
+        if self.is_source_gone():
+            raise MachineError(
+                self.source.path, "does not answer; expected the folder of the images"
+            )
         log.info("measures.replacing", plate=plate, images=len(outdated), by=self.measured_by)
         refused: dict[int, str] = {}
         replaced = 0
@@ -173,11 +193,19 @@ def _open_worker(open_segmenter: Callable[[], Segmenter], source: SourceSection)
 
 
 def _measure(stored: StoredImage) -> NewMeasures | ImageError | MachineError:
-    """Return the new measures of an image, or the error because of which it keeps its measures."""
+    """Return the new measures of an image, or the error because of which it keeps its measures.
+
+    Raises
+    ------
+    SourceGoneError
+        If the folder of the images is missing or empty.
+    """
+    [worker] = _workers
     try:
-        return _workers[0].measure(stored)
-    except (ImageError, MachineError) as error:
-        return error
+        return worker.measure(stored)
     except Exception as error:  # noqa: BLE001 - one image must not end the work on the others
+        check_has_files(worker.source.path)
+        if isinstance(error, ImageError | MachineError):
+            return error
         kind = MachineError if is_machine_fault(error) else ImageError
         return kind(stored.files[0].path, reason_of(error))

@@ -1,11 +1,13 @@
 """Reads stored images again from the files from which they were ingested, in worker processes."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import read_versions, stretch
@@ -14,6 +16,10 @@ from schemas.errors import ConfigError, ImageError, MachineError, SourceGoneErro
 from schemas.observation import StoredImage
 from schemas.quality import FLAGS_OF_FILES
 from schemas.well_image import WellImage
+
+_POLL_S = 0.5
+_Input = TypeVar("_Input")
+_Result = TypeVar("_Result")
 
 
 def read_stored_image(stored: StoredImage, source: SourceSection) -> WellImage:
@@ -57,11 +63,48 @@ def read_stored_image(stored: StoredImage, source: SourceSection) -> WellImage:
     return image
 
 
+def results_in_order(
+    pool: ProcessPoolExecutor,
+    call: Callable[[_Input], _Result],
+    inputs: Iterable[_Input],
+    tick: Callable[[], None],
+    limit_s: float,
+) -> Iterator[_Result]:
+    """Yield the result of a call in a worker process for each input, in order.
+
+    Parameters
+    ----------
+    tick
+        Called at least every half second; it may raise an exception to end the work.
+    limit_s
+        Longest wait for the next result.
+
+    Raises
+    ------
+    MachineError
+        If there is no result in time, as when the share of the images hangs.
+    """
+    for future in [pool.submit(call, each) for each in inputs]:
+        end_s = time.monotonic() + limit_s
+        while not wait([future], timeout=_POLL_S).done:
+            tick()
+            if time.monotonic() > end_s:
+                raise MachineError(
+                    "source",
+                    f"no image was read and processed within {limit_s:g} s; expected an answer: "
+                    "does the file server run?",
+                )
+        tick()
+        yield future.result()
+
+
 @contextmanager
 def worker_pool(
     jobs: int, open_worker: Callable[..., None], *parts: object
 ) -> Iterator[ProcessPoolExecutor]:
     """Context manager that yields a pool of worker processes, which share no connections.
+
+    After an exception the workers are killed, because one may wait for a file server.
 
     Parameters
     ----------
@@ -77,8 +120,10 @@ def worker_pool(
     """
     # Not forked: a forked process would keep the database and the pipes of the others open.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), open_worker, parts)
+    is_done = False
     try:
         yield pool
+        is_done = True
     except BrokenProcessPool as error:
         raise ConfigError(
             "--jobs",
@@ -86,7 +131,10 @@ def worker_pool(
             "expected enough memory for each: give a smaller number",
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        if not is_done:
+            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - Python 3.14 has kill_workers()
+                process.kill()
+        pool.shutdown(wait=is_done, cancel_futures=True)
 
 
 def check_has_files(folder: Path) -> None:

@@ -160,14 +160,21 @@ def present_method(section: TissueSection) -> str:
 
 
 def open_measuring_again(
-    config: Config, store: SqlStore, *, jobs: int, tick: Callable[[], None] = lambda: None
+    config: Config,
+    store: SqlStore,
+    *,
+    jobs: int,
+    tick: Callable[[], None] = lambda: None,
+    is_source_gone: Callable[[], bool] = lambda: False,
 ) -> MeasuringAgain:
     """Return the part that measures stored images again, in a number of worker processes.
 
     Parameters
     ----------
     tick
-        Called after each image.
+        Called at least every half second.
+    is_source_gone
+        Returns whether the images cannot be read now.
     """
     return MeasuringAgain(
         store,
@@ -176,6 +183,7 @@ def open_measuring_again(
         present_method(config.tissue),
         jobs,
         tick,
+        is_source_gone,
     )
 
 
@@ -450,7 +458,13 @@ def open_service(
         in_flight = stack.enter_context(journal)
         source = open_source(config, store, in_flight, heartbeat, once=once)
         stack.callback(source.close)
-        again = open_measuring_again(config, store, jobs=MEASURING_JOBS, tick=heartbeat.tick)
+        again = open_measuring_again(
+            config,
+            store,
+            jobs=MEASURING_JOBS,
+            tick=heartbeat.tick,
+            is_source_gone=lambda: source.status(now()).gone is not None,
+        )
         days = open_days(
             config,
             store,

@@ -19,9 +19,11 @@ from daemon.heartbeat import Stopping
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.well_image import FileVersion, Rejected, WellImage
 from tests.robot_folder import PATTERN, RobotFolder
+from tests.stalling_folder import stalling_folder
 
-LEAK = -1
+LEAK, HANG, PAUSE = -1, -2, -3
 LEAKED_BYTES = 900_000_000
+HANG_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class EndingEncoder:
     """An encoder that ends its process when it embeds certain wells, and logs every attempt."""
 
     log: Path
-    ends: dict[str, int]  # by well: a signal to this process, 0 for an exit, or LEAK
+    ends: dict[str, int]  # by well: a signal to this process, 0 for an exit, or a name above
     encoder_id: str = "ending"
     dimension: int = 1
 
@@ -42,6 +44,11 @@ class EndingEncoder:
         if number == LEAK:
             leaked = np.ones(LEAKED_BYTES, np.uint8)
             time.sleep(60 + leaked[0])
+        if number == HANG:
+            time.sleep(60)
+        if number == PAUSE:
+            time.sleep(1)
+            number = None
         if number == 0:
             os._exit(3)
         if number is not None:
@@ -67,16 +74,22 @@ class Laboratory:
             journal.add("P1", well, self.robot.well(well))
 
     def examine(
-        self, ends: dict[str, int], tick: Callable[[], None] = lambda: None
+        self,
+        ends: dict[str, int],
+        tick: Callable[[], None] = lambda: None,
+        share: Path | None = None,
+        hang_s: float = 100.0,
     ) -> list[Rejected]:
         encoder = EndingEncoder(self.folder / "attempts.log", ends)
         examination = CrashExamination(
             InFlightJournal(self.journal),
-            DropFolderSettings(self.robot.root, PATTERN),
+            DropFolderSettings(share or self.robot.root, PATTERN),
             partial(EndingEncoder, encoder.log, ends),
             ClassicalSegmenter,
             plate_map=lambda plate: None,  # noqa: ARG005 - no plate has a map
             most_memory=LEAKED_BYTES,
+            hang_s=hang_s,
+            answer_s=1.0,
         )
         return list(examination.quarantined(tick))
 
@@ -107,13 +120,15 @@ def robot(tmp_path: Path) -> RobotFolder:
         (signal.SIGKILL, "signal 9"),
         (0, "exit code 3"),
         (LEAK, "of memory; expected at most 900,000,000"),
+        (HANG, "no result within 5 s"),
     ],
 )
 def test_only_the_image_that_ends_two_processes_is_quarantined(
     laboratory: Laboratory, end: int, reason: str
 ) -> None:
     laboratory.crash_while_reading("B02", "B03", "B04")
-    (refusal,) = laboratory.examine({"B03": end})
+    limits = {"hang_s": HANG_S} if end == HANG else {}
+    (refusal,) = laboratory.examine({"B03": end}, **limits)
     assert (refusal.plate, refusal.well, len(refusal.files)) == ("P1", "B03", 3)
     assert reason in refusal.reason
     assert laboratory.attempts == ["B02", "B03", "B03", "B04"]
@@ -149,3 +164,23 @@ def test_a_stop_signal_ends_the_examination_and_keeps_the_suspects(laboratory: L
         laboratory.examine({}, tick=stop)
     assert time.monotonic() - started_s < 20.0
     assert laboratory.suspects == ["B02", "B03"]
+
+
+def test_no_image_is_blamed_while_the_share_hangs(laboratory: Laboratory) -> None:
+    laboratory.crash_while_reading("B02", "B03", "B04")
+    with stalling_folder(laboratory.robot.root, laboratory.folder / "share") as share:
+
+        def stall_in_b03() -> None:
+            log = laboratory.folder / "attempts.log"
+            if log.exists() and laboratory.attempts[-1:] == ["B03"]:
+                share.stall()
+
+        # The child hangs in the file of B04, after it has logged B03.
+        assert laboratory.examine({"B03": PAUSE}, stall_in_b03, share.path, HANG_S) == []
+        assert laboratory.suspects == ["B04"]
+        assert laboratory.examine({}, share=share.path) == []  # no child is started
+        assert laboratory.attempts == ["B02", "B03"]
+        share.answer()
+        assert laboratory.examine({}, share=share.path) == []
+    assert laboratory.attempts == ["B02", "B03", "B04"]
+    assert laboratory.suspects == []
