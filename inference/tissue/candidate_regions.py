@@ -174,7 +174,7 @@ def _measure_regions(
     labels, stats = label_parts(solid)
     count = len(stats)
     rows, columns = np.nonzero(solid)
-    label = labels[rows, columns]
+    label = labels[rows, columns].astype(np.intp)
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)
     distance = cv2.distanceTransform(
         cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
@@ -275,14 +275,15 @@ def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
 
 
 def _means(
-    label: npt.NDArray[np.int32], counted: npt.NDArray[np.bool_], values: Floats, count: int
+    label: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_], values: Floats, count: int
 ) -> Numbers:
     """Return, by label, the mean of the values of the counted pixels; all three are (pixels,)."""
-    pixels = np.maximum(np.bincount(label, counted, count), 1)
-    return np.asarray(np.bincount(label, counted * values, count) / pixels)
+    chosen = label[counted]
+    pixels = np.maximum(np.bincount(chosen, minlength=count), 1)
+    return np.asarray(np.bincount(chosen, values[counted], count) / pixels)
 
 
-def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
+def label_quantiles(label: npt.NDArray[np.integer], values: Floats, count: int) -> Numbers:
     """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
     ordered = np.append(values[np.lexsort((values, label))], 0.0)
     pixels = np.bincount(label, minlength=count)
@@ -293,7 +294,7 @@ def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) ->
 def _elongation(
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
-    label: npt.NDArray[np.int32],
+    label: npt.NDArray[np.intp],
     area: Numbers,
 ) -> Numbers:
     """Return, by label, the ratio of the axes of the ellipse with the same second moments.

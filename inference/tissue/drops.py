@@ -41,20 +41,23 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     drops = np.zeros_like(body)
     if not body.any():
         return drops
-    (labels, area), other = _label_areas(body), _label_areas(debris)
-    leading = 1 + int(np.argmax(area[1:]))
-    least, most = _MIN_AREA * body.size, _MAX_AREA * area[leading]
-    if not any(((each > least) & (each < most)).any() for each in (area[1:], other[1][1:])):
+    pieces, others = (_label_areas(mask) for mask in (body, debris))
+    leading = 1 + int(np.argmax(pieces[1][1:]))
+    least, most = _MIN_AREA * body.size, _MAX_AREA * pieces[1][leading]
+    small = [(labels, (area > least) & (area < most)) for labels, area in (pieces, others)]
+    if not any(measured[1:].any() for _, measured in small):
         return drops
+    small[0][1][leading] = True
     steepest = _steepest_slope(transmitted)
-    width_px = float(_measure_edges(labels, transmitted, steepest)[1][leading])
-    widest = _MAX_EDGE_WIDTH * max(width_px, _MIN_EDGE_WIDTH * max(body.shape))
-    for part_labels, part_area in ((labels, area), other):
-        lost, width = _measure_edges(part_labels, transmitted, steepest)
-        is_drop = (part_area > least) & (part_area < most)
-        is_drop &= (lost > _MIN_LOST_LIGHT) & (width > widest)
-        is_drop[0] = False
-        drops |= is_drop[part_labels]
+    widest = np.inf
+    for labels, measured in small:
+        measured[0] = False
+        lost, width = _measure_edges(labels, measured, transmitted, steepest)
+        if labels is pieces[0]:
+            sharpest = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
+            widest = _MAX_EDGE_WIDTH * sharpest
+            measured[leading] = False
+        drops |= (measured & (lost > _MIN_LOST_LIGHT) & (width > widest))[labels]
     return drops
 
 
@@ -77,17 +80,18 @@ def _steepest_slope(transmitted: Floats) -> Floats:
 
 
 def _measure_edges(
-    labels: Labels, transmitted: Floats, steepest: Floats
+    labels: Labels, measured: npt.NDArray[np.bool_], transmitted: Floats, steepest: Floats
 ) -> tuple[Numbers, Numbers]:
     """Return, by label, the light that labelled parts, (H, W), take away, and their edge's width.
 
     The light is the sum of the squared shares divided by the sum of the shares. The width is the
-    light divided by the slope of the light at the sharpest tenth of the outline, in pixels.
+    light divided by the slope of the light at the sharpest tenth of the outline, in pixels. Only
+    the measured labels have values.
     """
-    count, mask = int(labels.max()) + 1, labels > 0
-    edge = mask & ~erode_mask(mask, 1)
+    count, mask = len(measured), measured[labels]
+    edge = mask & ~erode_mask(labels > 0, 1)
     slope = label_quantiles(labels[edge], steepest[edge], count)
-    label, lost = labels[mask], np.maximum(1 - transmitted[mask], 0)
-    total, squares = (np.bincount(label, lost**power, count) for power in (1, 2))
+    label, lost = labels[mask].astype(np.intp), np.maximum(1 - transmitted[mask], 0)
+    total, squares = (np.bincount(label, light, count) for light in (lost, lost * lost))
     light = np.asarray(squares / np.maximum(total, 1e-6))
     return light, np.asarray(light / np.maximum(slope, 1e-6))

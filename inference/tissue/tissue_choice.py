@@ -79,7 +79,8 @@ _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
 _SMALL_TO_WIDEST = 0.2  # radius of a disc with the area of a body relative to the widest body
-_FIBRE_THINNESS = 5.0  # area relative to the widest disc inside; a disc has 1
+_FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
+_MIN_CROSSING_THINNESS = 5.0  # of bent or crossing fibres, the same
 _MAX_FIBRE_SOLIDITY = 0.43  # of bent or crossing fibres; tissue in pieces has 0.44 and more
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
@@ -223,7 +224,7 @@ def _bent_or_crossing_fibres(regions: CandidateRegions) -> Chosen:
 
     Their ellipse is not elongated, but they are fibres.
     """
-    thin = regions.area_px > _FIBRE_THINNESS * np.pi * regions.half_width_px**2
+    thin = regions.area_px > _MIN_CROSSING_THINNESS * np.pi * regions.half_width_px**2
     for label in np.flatnonzero(thin[1:]) + 1:
         thin[label] = solidity(regions.labels == label) < _MAX_FIBRE_SOLIDITY
     return thin
