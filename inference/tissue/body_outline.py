@@ -38,7 +38,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
 _RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
-_MIN_COMPACT_SOLIDITY = 0.87  # of a tissue without gaps, in which light is texture
+_MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
 _FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
 _WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
