@@ -41,30 +41,35 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     drops = np.zeros_like(body)
     if not body.any():
         return drops
-    pieces, others = (_label_areas(mask) for mask in (body, debris))
-    leading = 1 + int(np.argmax(pieces[1][1:]))
-    least, most = _MIN_AREA * body.size, _MAX_AREA * pieces[1][leading]
-    small = [(labels, (area > least) & (area < most)) for labels, area in (pieces, others)]
-    if not any(measured[1:].any() for _, measured in small):
+    (labels, stats), (other_labels, other_stats) = label_parts(body), label_parts(debris)
+    area, other_area = stats[:, cv2.CC_STAT_AREA], other_stats[:, cv2.CC_STAT_AREA]
+    leading = 1 + int(np.argmax(area[1:]))
+    least, most = _MIN_AREA * body.size, _MAX_AREA * area[leading]
+    small, other_small = ((each > least) & (each < most) for each in (area, other_area))
+    small[0] = other_small[0] = False
+    if not (small.any() or other_small.any()):
         return drops
-    small[0][1][leading] = True
-    steepest = _steepest_slope(transmitted)
-    widest = np.inf
-    for labels, measured in small:
-        measured[0] = False
-        lost, width = _measure_edges(labels, measured, transmitted, steepest)
-        if labels is pieces[0]:
-            sharpest = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
-            widest = _MAX_EDGE_WIDTH * sharpest
-            measured[leading] = False
-        drops |= (measured & (lost > _MIN_LOST_LIGHT) & (width > widest))[labels]
+    measured = small.copy()
+    measured[leading] = True
+    box = _box_around(np.concatenate([stats[measured], other_stats[other_small]]))
+    steepest = _steepest_slope(transmitted)[box]
+    lost, width = _measure_edges(labels[box], measured, transmitted[box], steepest)
+    usual = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
+    is_drop = small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
+    drops[box] = is_drop[labels[box]]
+    if other_small.any():
+        lost, width = _measure_edges(other_labels[box], other_small, transmitted[box], steepest)
+        is_drop = other_small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
+        drops[box] |= is_drop[other_labels[box]]
     return drops
 
 
-def _label_areas(mask: Bools) -> tuple[Labels, Numbers]:
-    """Return the labels of the parts of a mask, (H, W), and their areas in pixels by label."""
-    labels, stats = label_parts(mask)
-    return labels, stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+def _box_around(stats: npt.NDArray[np.int32]) -> tuple[slice, slice]:
+    """Return the rows and columns of a box around parts with statistics, (parts, 5)."""
+    start = stats[:, [cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT]]
+    end = start + stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]
+    (top, left), (bottom, right) = (start.min(axis=0) - 1).clip(0).tolist(), end.max(axis=0) + 1
+    return slice(top, int(bottom)), slice(left, int(right))
 
 
 def _steepest_slope(transmitted: Floats) -> Floats:
