@@ -72,9 +72,10 @@ class PreparedPlane:
         """
         whole = np.zeros(self.reduced_shape, np.uint8)
         whole[self.window] = cover
-        if whole.shape != shape:
-            whole = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return np.asarray(whole > HALF_COVERED)
+        if whole.shape == shape:
+            return np.asarray(whole > HALF_COVERED)
+        large = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(large > HALF_COVERED)
 
     def restore_light(self, light: Floats) -> Floats:
         """Return a map of the plane's light, (h', w'), with the nearest light in place of bars."""
