@@ -38,7 +38,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
 _RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
-_MIN_COMPACT_SOLIDITY = 0.9  # of a tissue without gaps, in which light is texture
+_MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
 _FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
 _WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
@@ -168,7 +168,7 @@ def _outline_one_tissue(
     limit = enlarge(np.asarray(outline, np.float32), shape)[box]
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-    covered |= resize_mask(inside, shape)[box] & ~_wide_gaps(transmitted[box], max(shape))
+    covered |= _without_wide_gaps(resize_mask(inside, shape)[box], transmitted[box], max(shape))
     part = _fill_interior(close_mask(covered, scale), max(shape))
     if Unsure.FAINT not in chosen.doubts and not _is_compact(tissue):
         part &= ~_narrow_gaps(transmitted[box], limit)
@@ -208,20 +208,25 @@ def _is_compact(tissue: Bools) -> bool:
     )
 
 
-def _wide_gaps(transmitted: Floats, side_px: int) -> Bools:
-    """Return the places, (h, w), where the light of the background is seen between pieces.
+def _without_wide_gaps(inside: Bools, transmitted: Floats, side_px: int) -> Bools:
+    """Return a mask, (h, w), without places where the background is seen between pieces.
 
     They are bright, wide relative to the side of the field, and without the texture of tissue.
     """
     bright = open_mask(transmitted > _WIDE_GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
+    if not (bright & inside).any():
+        return inside
     count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
-    label, light = labels[bright], transmitted[bright]
+    reaches_inside = np.zeros(count, dtype=bool)
+    reaches_inside[labels[inside]] = True
+    bright &= reaches_inside[labels]
+    label, light = labels[bright].astype(np.intp), transmitted[bright]
     pixels = np.maximum(np.bincount(label, minlength=count), 1)
     mean = np.bincount(label, light, count) / pixels
     spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
-    smooth = spread < _MAX_HOLE_SPREAD
+    smooth = reaches_inside & (spread < _MAX_HOLE_SPREAD)
     smooth[0] = False
-    return np.asarray(smooth[labels])
+    return np.asarray(inside & ~smooth[labels])
 
 
 def _narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
@@ -277,7 +282,7 @@ def _parts_with(mask: Bools, seeds: Bools) -> Bools:
     """Return the connected parts of a mask that contain seeds."""
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     belongs = np.zeros(count, dtype=bool)
-    belongs[np.unique(labels[seeds])] = True
+    belongs[labels[seeds]] = True
     belongs[0] = False
     return np.asarray(belongs[labels])
 

@@ -37,9 +37,9 @@ light have up to 0.006.
 
 _MIN_FREE_SHARE = 0.05  # of the field, to estimate the slope of the floor
 _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
-_OPEN_COVERAGE = 0.75  # of a region of scratches; tissue in pieces has 0.84 and more
-_MIN_OPEN_SHARE = 0.05  # of the field, of such a region; heaps of loose cells are smaller
-_LINE_HALF_WIDTH_PX = 5.0  # of scratches with the blur of their texture
+_SCRATCHED_COVERAGE = 0.75  # of a region of scratches; tissue in pieces has 0.84 and more
+_MIN_SCRATCHED_SHARE = 0.05  # of the field, of such a region; heaps of loose cells are smaller
+_SCRATCH_HALF_WIDTH_PX = 5.0  # of scratches with the blur of their texture
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
 _RIM_GAP_PX = 2.0  # half of the widest gap in the rim of a hollow body
@@ -113,25 +113,34 @@ def refine_background(coarse: CoarsePlane) -> CoarsePlane:
 def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
     """Return the CandidateRegions of a CoarsePlane that are wide enough to be tissue.
 
-    If a cloud in the light and a darker object form one region, only the darker object is kept. If
-    scratches join a large region with wide gaps, only its wide parts are kept.
+    If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
     slopes = _edge_slopes(coarse, 11)
-    differs = coarse.differs
-    regions = _measure_regions(differs, _solid(differs), coarse, slopes)
+    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, slopes)
     faded = regions.mask(~regions.has_edge)
-    open_regions = (regions.coverage < _OPEN_COVERAGE) & (
-        regions.area_px > _MIN_OPEN_SHARE * differs.size
-    )
-    if not (faded.any() or open_regions[1:].any()):
+    if not faded.any():
         return regions
     pale = (coarse.darkness < _DARKER_THAN_CLOUDS * coarse.dark_limit) & (
         coarse.texture < coarse.texture_limit
     )
-    differs = differs & ~(faded & pale)
-    if open_regions[1:].any():
-        differs &= open_mask(differs, _LINE_HALF_WIDTH_PX) | ~regions.mask(open_regions)
+    differs = coarse.differs & ~(faded & pale)
     return _measure_regions(differs, _solid(differs), coarse, slopes)
+
+
+def remove_scratches(regions: CandidateRegions, coarse: CoarsePlane) -> CandidateRegions:
+    """Return the CandidateRegions of a CoarsePlane without the scratches that join them.
+
+    Of large regions with wide gaps only the wide parts are kept. Without such regions the given
+    regions are returned.
+    """
+    scratched = (regions.coverage < _SCRATCHED_COVERAGE) & (
+        regions.area_px > _MIN_SCRATCHED_SHARE * regions.labels.size
+    )
+    if not scratched[1:].any():
+        return regions
+    differs = coarse.differs & (regions.labels > 0)
+    differs &= open_mask(differs, _SCRATCH_HALF_WIDTH_PX) | ~regions.mask(scratched)
+    return _measure_regions(differs, _solid(differs), coarse, _edge_slopes(coarse, 11))
 
 
 def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions | None:
@@ -174,7 +183,7 @@ def _measure_regions(
     labels, stats = label_parts(solid)
     count = len(stats)
     rows, columns = np.nonzero(solid)
-    label = labels[rows, columns]
+    label = labels[rows, columns].astype(np.intp)
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)
     distance = cv2.distanceTransform(
         cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
@@ -275,14 +284,15 @@ def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
 
 
 def _means(
-    label: npt.NDArray[np.int32], counted: npt.NDArray[np.bool_], values: Floats, count: int
+    label: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_], values: Floats, count: int
 ) -> Numbers:
     """Return, by label, the mean of the values of the counted pixels; all three are (pixels,)."""
-    pixels = np.maximum(np.bincount(label, counted, count), 1)
-    return np.asarray(np.bincount(label, counted * values, count) / pixels)
+    chosen = label[counted]
+    pixels = np.maximum(np.bincount(chosen, minlength=count), 1)
+    return np.asarray(np.bincount(chosen, values[counted], count) / pixels)
 
 
-def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) -> Numbers:
+def label_quantiles(label: npt.NDArray[np.integer], values: Floats, count: int) -> Numbers:
     """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
     ordered = np.append(values[np.lexsort((values, label))], 0.0)
     pixels = np.bincount(label, minlength=count)
@@ -293,7 +303,7 @@ def label_quantiles(label: npt.NDArray[np.int32], values: Floats, count: int) ->
 def _elongation(
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
-    label: npt.NDArray[np.int32],
+    label: npt.NDArray[np.intp],
     area: Numbers,
 ) -> Numbers:
     """Return, by label, the ratio of the axes of the ellipse with the same second moments.

@@ -41,27 +41,35 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     drops = np.zeros_like(body)
     if not body.any():
         return drops
-    (labels, area), other = _label_areas(body), _label_areas(debris)
+    (labels, stats), (other_labels, other_stats) = label_parts(body), label_parts(debris)
+    area, other_area = stats[:, cv2.CC_STAT_AREA], other_stats[:, cv2.CC_STAT_AREA]
     leading = 1 + int(np.argmax(area[1:]))
     least, most = _MIN_AREA * body.size, _MAX_AREA * area[leading]
-    if not any(((each > least) & (each < most)).any() for each in (area[1:], other[1][1:])):
+    small, other_small = ((each > least) & (each < most) for each in (area, other_area))
+    small[0] = other_small[0] = False
+    if not (small.any() or other_small.any()):
         return drops
-    steepest = _steepest_slope(transmitted)
-    width_px = float(_measure_edges(labels, transmitted, steepest)[1][leading])
-    widest = _MAX_EDGE_WIDTH * max(width_px, _MIN_EDGE_WIDTH * max(body.shape))
-    for part_labels, part_area in ((labels, area), other):
-        lost, width = _measure_edges(part_labels, transmitted, steepest)
-        is_drop = (part_area > least) & (part_area < most)
-        is_drop &= (lost > _MIN_LOST_LIGHT) & (width > widest)
-        is_drop[0] = False
-        drops |= is_drop[part_labels]
+    measured = small.copy()
+    measured[leading] = True
+    box = _box_around(np.concatenate([stats[measured], other_stats[other_small]]))
+    steepest = _steepest_slope(transmitted)[box]
+    lost, width = _measure_edges(labels[box], measured, transmitted[box], steepest)
+    usual = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
+    is_drop = small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
+    drops[box] = is_drop[labels[box]]
+    if other_small.any():
+        lost, width = _measure_edges(other_labels[box], other_small, transmitted[box], steepest)
+        is_drop = other_small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
+        drops[box] |= is_drop[other_labels[box]]
     return drops
 
 
-def _label_areas(mask: Bools) -> tuple[Labels, Numbers]:
-    """Return the labels of the parts of a mask, (H, W), and their areas in pixels by label."""
-    labels, stats = label_parts(mask)
-    return labels, stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+def _box_around(stats: npt.NDArray[np.int32]) -> tuple[slice, slice]:
+    """Return the rows and columns of a box around parts with statistics, (parts, 5)."""
+    start = stats[:, [cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT]]
+    end = start + stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]
+    (top, left), (bottom, right) = (start.min(axis=0) - 1).clip(0).tolist(), end.max(axis=0) + 1
+    return slice(top, int(bottom)), slice(left, int(right))
 
 
 def _steepest_slope(transmitted: Floats) -> Floats:
@@ -77,17 +85,18 @@ def _steepest_slope(transmitted: Floats) -> Floats:
 
 
 def _measure_edges(
-    labels: Labels, transmitted: Floats, steepest: Floats
+    labels: Labels, measured: npt.NDArray[np.bool_], transmitted: Floats, steepest: Floats
 ) -> tuple[Numbers, Numbers]:
     """Return, by label, the light that labelled parts, (H, W), take away, and their edge's width.
 
     The light is the sum of the squared shares divided by the sum of the shares. The width is the
-    light divided by the slope of the light at the sharpest tenth of the outline, in pixels.
+    light divided by the slope of the light at the sharpest tenth of the outline, in pixels. Only
+    the measured labels have values.
     """
-    count, mask = int(labels.max()) + 1, labels > 0
-    edge = mask & ~erode_mask(mask, 1)
+    count, mask = len(measured), measured[labels]
+    edge = mask & ~erode_mask(labels > 0, 1)
     slope = label_quantiles(labels[edge], steepest[edge], count)
-    label, lost = labels[mask], np.maximum(1 - transmitted[mask], 0)
-    total, squares = (np.bincount(label, lost**power, count) for power in (1, 2))
+    label, lost = labels[mask].astype(np.intp), np.maximum(1 - transmitted[mask], 0)
+    total, squares = (np.bincount(label, light, count) for light in (lost, lost * lost))
     light = np.asarray(squares / np.maximum(total, 1e-6))
     return light, np.asarray(light / np.maximum(slope, 1e-6))

@@ -72,9 +72,10 @@ class PreparedPlane:
         """
         whole = np.zeros(self.reduced_shape, np.uint8)
         whole[self.window] = cover
-        if whole.shape != shape:
-            whole = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return np.asarray(whole > HALF_COVERED)
+        if whole.shape == shape:
+            return np.asarray(whole > HALF_COVERED)
+        large = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(large > HALF_COVERED)
 
     def restore_light(self, light: Floats) -> Floats:
         """Return a map of the plane's light, (h', w'), with the nearest light in place of bars."""
@@ -199,8 +200,8 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
     for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
-        ordered = np.sort(sample, axis=axis)
-        places = np.round(np.array((0.02, 0.5, 0.98)) * (ordered.shape[axis] - 1)).astype(int)
+        places = np.round(np.array((0.02, 0.5, 0.98)) * (sample.shape[axis] - 1)).astype(int)
+        ordered = np.partition(sample, places, axis=axis)
         low, middle, high = np.moveaxis(ordered.take(places, axis=axis), axis, 0).astype(np.float64)
         varied = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
         start, stop = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(high))

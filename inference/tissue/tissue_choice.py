@@ -14,6 +14,7 @@ from inference.tissue.candidate_regions import (
     CandidateRegions,
     find_candidate_regions,
     find_small_regions,
+    remove_scratches,
 )
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
 from inference.tissue.masks import solidity
@@ -79,7 +80,8 @@ _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
 _SMALL_TO_WIDEST = 0.2  # radius of a disc with the area of a body relative to the widest body
-_FIBRE_THINNESS = 5.0  # area relative to the widest disc inside; a disc has 1
+_FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
+_MIN_CROSSING_THINNESS = 5.0  # of bent or crossing fibres, the same
 _MAX_FIBRE_SOLIDITY = 0.43  # of bent or crossing fibres; tissue in pieces has 0.44 and more
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
@@ -108,20 +110,17 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     regions = find_candidate_regions(coarse)
     small = find_small_regions(coarse, _MIN_BODIES)
     many = _many_bodies(small) if small is not None else np.zeros(1, dtype=bool)
-    width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
-    foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
-    widest = np.where(regions.contact_px > 0, _MAX_WALL_WIDTH_PX, _MAX_FIBRE_WIDTH_PX)
-    foreign |= (width < widest) & (
-        (regions.elongation > FIBRE_ELONGATION) | _bent_or_crossing_fibres(regions)
-    )
-    signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
-    signal[0] = 0
+    foreign, signal = _weigh(regions)
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
     if small is not None and (
         many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough)
     ):
         return _choose_many(small, many)
+    if signal[leading] < MIN_SIGNAL:
+        regions = remove_scratches(regions, coarse)
+        foreign, signal = _weigh(regions)
+        leading = int(np.argmax(signal))
     if signal[leading] < MIN_SIGNAL:
         is_faint = signal[leading] > MIN_SIGNAL / 2 or coarse.is_textured
         is_faint |= small is not None and bool(_many_bodies(small, _FAINT_BODIES).any())
@@ -130,6 +129,7 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
             regions.mask(foreign),
             (Unsure.FAINT,) if is_faint else (),
         )
+    width = _width(regions)
     alike = (
         (regions.strength > _MIN_LIKENESS * regions.strength[leading])
         & (regions.edge > _MIN_LIKENESS * regions.edge[leading])
@@ -156,6 +156,24 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     if (~regions.has_edge & (regions.strength > regions.strength[leading] / 2))[1:].any():
         doubts.append(Unsure.UNEVEN)
     return ChosenTissue(regions.mask(tissue), regions.mask(foreign | others), tuple(doubts))
+
+
+def _weigh(regions: CandidateRegions) -> tuple[Chosen, npt.NDArray[np.float64]]:
+    """Return, by label, whether a region is foreign to tissue, and its signal, 0 if it is."""
+    foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
+    width = _width(regions)
+    widest = np.where(regions.contact_px > 0, _MAX_WALL_WIDTH_PX, _MAX_FIBRE_WIDTH_PX)
+    foreign |= (width < widest) & (
+        (regions.elongation > FIBRE_ELONGATION) | _bent_or_crossing_fibres(regions)
+    )
+    signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
+    signal[0] = 0
+    return foreign, signal
+
+
+def _width(regions: CandidateRegions) -> npt.NDArray[np.float64]:
+    """Return, by label, the half width of the regions without the blur of their texture."""
+    return np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
 
 
 def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
@@ -223,7 +241,7 @@ def _bent_or_crossing_fibres(regions: CandidateRegions) -> Chosen:
 
     Their ellipse is not elongated, but they are fibres.
     """
-    thin = regions.area_px > _FIBRE_THINNESS * np.pi * regions.half_width_px**2
+    thin = regions.area_px > _MIN_CROSSING_THINNESS * np.pi * regions.half_width_px**2
     for label in np.flatnonzero(thin[1:]) + 1:
         thin[label] = solidity(regions.labels == label) < _MAX_FIBRE_SOLIDITY
     return thin

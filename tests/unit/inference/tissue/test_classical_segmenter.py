@@ -145,6 +145,15 @@ def test_outlines_do_not_depend_on_the_number_of_pixels() -> None:
     assert np.ptp(areas) / np.mean(areas) < 0.04
 
 
+def test_the_outline_of_a_reduced_plane_is_exact_between_its_pixels() -> None:
+    side = 1536  # small bodies of 15 pixels in the reduced plane, whose border is a third of them
+    bodies = np.logical_or.reduce(
+        [disc(x, y, 0.03, side) for x, y in ((0.3, 0.3), (0.6, 0.35), (0.35, 0.65), (0.7, 0.7))]
+    )
+    optics = cv2.GaussianBlur(np.where(bodies, 0.7, 0).astype(np.float32), (0, 0), 2)
+    assert dice(segment(expose(optics)).body, bodies) > 0.99
+
+
 def test_black_padding_is_neither_tissue_nor_wall() -> None:
     truth = disc(0.5, 0.5, 0.12)
     plane = expose(0.6 * truth)

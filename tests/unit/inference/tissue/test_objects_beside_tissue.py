@@ -21,6 +21,9 @@ SIDE_PX = 512
             Case.CONDENSATION, 20035, 0.97, id="drops near the tissue are no pieces of it"
         ),
         pytest.param(Case.CONDENSATION, 9720, 0.95, id="many drops are no small bodies"),
+        pytest.param(Case.CONDENSATION, 41026, 0.9, id="drops at the border are no pieces"),
+        pytest.param(Case.DISINTEGRATED, 41004, 0.95, id="pieces of a grainy tissue are no drops"),
+        pytest.param(Case.SCRATCHES, 41028, 0.97, id="scratches do not hide the tissue they cross"),
         pytest.param(Case.BURST_WITH_CORE, 9509, 0.9, id="a cluster of pieces is no fibre"),
         pytest.param(Case.BURST_WITH_CORE, 20011, 0.95, id="narrow gaps between pieces stay open"),
         pytest.param(Case.DISINTEGRATED, 9501, 0.9, id="background is seen between many pieces"),
@@ -46,8 +49,20 @@ def test_small_bodies_that_may_be_loose_cells_are_doubted() -> None:
     assert found.unsure == (Unsure.FAINT,)
 
 
-def test_faint_tissue_that_fills_the_field_is_refused() -> None:
-    image = draw_case(Case.NO_BACKGROUND, 9502, SIDE_PX)
+def test_fibres_that_cross_each_other_are_no_tissue() -> None:
+    image = draw_case(Case.EMPTY_WITH_DIRT, 41040, SIDE_PX)
+
+    found = ClassicalSegmenter().segment(image.plane, image.um_per_px)
+
+    assert found.is_empty
+    assert not found.is_refused
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(9502, id="rough"), pytest.param(41039, id="smooth but uneven")]
+)
+def test_faint_tissue_that_fills_the_field_is_refused(seed: int) -> None:
+    image = draw_case(Case.NO_BACKGROUND, seed, SIDE_PX)
 
     found = ClassicalSegmenter().segment(image.plane, image.um_per_px)
 
