@@ -328,7 +328,7 @@ def _draw_appearance(rng: np.random.Generator) -> Appearance:
         opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(1.8)))),
         opacity_power=float(rng.uniform(0.5, 1.0)),
         rim=float(rng.uniform(0.5, 1.5)),
-        grain=float(rng.uniform(0.06, 0.16)),
+        grain=float(rng.uniform(0.05, 0.13)),
         core=float(max(0.0, rng.uniform(-0.3, 0.6))),
         outline=float(rng.uniform(0.015, 0.05)),
         loose_cells=float(rng.uniform(5, 60)),
