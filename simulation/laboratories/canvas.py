@@ -20,7 +20,7 @@ _FINE_UM, _MIDDLE_UM, _COARSE_UM = 2.5, 8.0, 25.0
 """Standard deviations of the Gaussian filters that separate fine from coarse texture."""
 _PIXEL_BLUR_UM = 1.3  # by the pixels of an image that is reduced for the measurement
 _PATCH_UM = 75.0  # size of the patches in which the texture gathers
-_BALANCING_STEPS = 8
+_BALANCING_STEPS, _COMPENSATING_STEPS = 8, 3
 _MAX_LITTER = 500  # number of cells or specks
 _LITTER_NEAR_BODY = 0.65  # share of the litter
 
@@ -128,11 +128,14 @@ def balance_texture(
 def _compensate_blur(density: Floats, blur_px: float) -> Floats:
     """Return a density whose light, blurred, has the blurred density as its logarithm.
 
-    Blurred light shows small bright spots better than small dark spots. The correction is that of
-    the second order: half of the local variance.
+    Blurred light shows small bright spots better than small dark spots. Therefore the difference of
+    the logarithms is added, repeatedly.
     """
-    mean, square = (cv2.GaussianBlur(each, (0, 0), blur_px) for each in (density, density**2))
-    return np.asarray(density + (square - mean * mean) / 2, np.float32)
+    blurred = cv2.GaussianBlur(density, (0, 0), blur_px)
+    for _ in range(_COMPENSATING_STEPS):
+        seen = -np.log(cv2.GaussianBlur(np.exp(-density), (0, 0), blur_px))
+        density = density + (blurred - seen)
+    return np.asarray(density, np.float32)
 
 
 def _bands(texture: Floats, weight: Floats, step_um: float) -> tuple[Floats, Floats]:

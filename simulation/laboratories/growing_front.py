@@ -217,7 +217,7 @@ class GrowingFront:
             step_um,
             blur_um,
             fine=spheroid.grain,
-            coarse=self.coarse * spheroid.grain,
+            coarse=self.coarse * spheroid.coarseness * spheroid.grain,
         )
 
 

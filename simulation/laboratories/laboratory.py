@@ -230,8 +230,8 @@ def grow_spheroid(
     """
     look, growth = laboratory.appearance, laboratory.growth
     rng = random_generator(plate.seed, RandomPurpose.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(  # factors of this well
-        rng.normal(0, (growth.spread, 0.06, 0.06, 0.08, 0.2, 0.2))
+    size, pace, opacity, grain, outline, litter, coarseness = np.exp(  # factors of this well
+        rng.normal(0, (growth.spread, 0.06, 0.06, 0.08, 0.2, 0.2, 0.06))
     )
     plate_factors, place = _plate_factors(laboratory, plate, plan)
     home = rng.normal(0, 0.03, 2) * laboratory.field_um
@@ -254,6 +254,7 @@ def grow_spheroid(
         opacity_power=look.opacity_power,
         rim=look.rim,
         grain=look.grain * plate_factors[1] * float(grain),
+        coarseness=float(coarseness),
         core=look.core * min(1.5, relative),
         outline=look.outline * float(outline),
         roughness=0.01 + 0.1 * float(np.exp(-(day - 1) / 1.2)),

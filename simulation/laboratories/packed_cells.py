@@ -87,7 +87,7 @@ class PackedCells:
             whole = np.maximum(absorbing / np.float32(2 * spheroid.radius_um), 0)
             density, height = draw_litter(spheroid, self.cell_um)
             density += np.float32(spheroid.opacity) * whole ** np.float32(spheroid.opacity_power)
-            height += thickness
+            height += cv2.GaussianBlur(thickness, (0, 0), 0.8 * self.cell_um / step_um)
             return density, height
 
         def transmitted(z_um: float) -> Floats:
@@ -224,7 +224,7 @@ class PackedCells:
             step_um,
             blur_um,
             fine=spheroid.grain,
-            coarse=self.coarse * spheroid.grain,
+            coarse=self.coarse * spheroid.coarseness * spheroid.grain,
         )
 
     def _turns(
