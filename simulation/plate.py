@@ -175,12 +175,11 @@ def plan_plate(
     ----------
     seed, index
         Seed, and number of the plate from 1.
-    mechanism
-        Death mechanism of each compound; without it each compound has one of ``mechanisms``.
+    mechanism, mechanisms
+        Death mechanism of each compound; without it the compounds have ``mechanisms`` in random
+        order.
     layout
         Treatment groups of the wells.
-    mechanisms
-        Death mechanisms, which the compounds have in random order.
     arrest_emax
         Largest kill of growth arrest, 0…1: the share of the tissue on the readout day that has
         grown since dosing.

@@ -82,8 +82,7 @@ class GrowingFront:
         inside = body | (fragments > 0)
 
         @cache
-        def still() -> tuple[Floats, Floats]:
-            """Return density and height, (GRID, GRID), of everything but the texture."""
+        def optical_field() -> OpticalField:
             density, height = draw_litter(spheroid, self.cell_um)
             core = np.float32(self.necrosis * (1 + spheroid.core))
             absorbing = np.clip((living + core * dead) / 2, 0, None)
@@ -94,11 +93,6 @@ class GrowingFront:
             density += self._strands(spheroid)
             height += (living + dead) * np.float32(self.flatness * spheroid.radius_um)
             height += np.float32(2 * self.cell_um) * fragments
-            return density, height
-
-        @cache
-        def textured() -> OpticalField:
-            density, height = (values.copy() for values in still())
             if body.any():
                 window = window_around(body, 4)
                 cover = np.clip((living + dead)[window], 0, 1)
@@ -108,7 +102,7 @@ class GrowingFront:
             return OpticalField(density, height, step_um)
 
         def transmitted(z_um: float) -> Floats:
-            lit = transmit(textured(), z_um, optics, rim=spheroid.rim, oblique=self.oblique)
+            lit = transmit(optical_field(), z_um, optics, rim=spheroid.rim, oblique=self.oblique)
             return resample(lit, size_px)
 
         cover = resample(inside.astype(np.float32), size_px)
@@ -117,13 +111,12 @@ class GrowingFront:
     def _project(self, spheroid: Spheroid) -> tuple[Floats, Floats]:
         """Return the thickness of living and of dead tissue, (GRID, GRID), in radii."""
         if not spheroid.present:
-            return np.zeros((GRID_PX, GRID_PX), np.float32), np.zeros(
-                (GRID_PX, GRID_PX), np.float32
-            )
-        rng = spheroid.generator(RandomPurpose.OUTLINE)
-        seeds = int(rng.integers(2**31))
-        maps = grow(seeds, round(spheroid.outline, 3))
-        scale = grid_scale(maps) * spheroid.field_um / GRID_PX / spheroid.radius_um
+            nothing = np.zeros((GRID_PX, GRID_PX), np.float32)
+            return nothing, nothing
+        seed = int(spheroid.generator(RandomPurpose.OUTLINE).integers(2**31))
+        maps = grow(seed, round(spheroid.outline, 3))
+        radius = grown_radius(maps)
+        scale = radius * spheroid.field_um / GRID_PX / spheroid.radius_um
         x, y = grid_positions(spheroid, np.zeros(1, np.float32), np.zeros(1, np.float32))
         middle = (_VOLUME - 1) / 2
         placing = np.array(
@@ -137,7 +130,7 @@ class GrowingFront:
                 (0, 0),
                 _SMOOTHING / scale,
             )
-            / np.float32(grid_scale(maps))
+            / np.float32(radius)
             for each in maps
         )
         if spheroid.roughness > 0:
@@ -261,7 +254,7 @@ def grow(seed: int, outline: float) -> tuple[Floats, Floats]:
     return living.sum(axis=0), dead.sum(axis=0)
 
 
-def grid_scale(maps: tuple[Floats, Floats]) -> float:
+def grown_radius(maps: tuple[Floats, Floats]) -> float:
     """Return the radius of grown tissue in points of its coarse projection."""
     total = cv2.resize(maps[0] + maps[1], None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
     radius = _GROWN_RADIUS
