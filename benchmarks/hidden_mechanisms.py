@@ -6,8 +6,7 @@ For every renderer with hidden mechanisms and every hidden mechanism, nine plate
 are rendered, on which all compounds have this mechanism. The measures that a ranking compares, on
 the dosing day and the readout day, predict the kill of each plate by kernel ridge regression that
 is fitted to the assays of the other eight (:mod:`training.evaluation.kernel_regression`). The
-columns give Spearman's correlation with the true kill over the treated wells, as the mean over
-plates:
+columns give Spearman's correlation with the true kill over the treated wells of all plates:
 
 measures    the predicted kill
 statistic   one statistic of the image, made for the mechanism, in the true mask
@@ -18,7 +17,7 @@ A mechanism is hidden if the measures reach at most 0.3 and the parameter at lea
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -34,9 +33,9 @@ from simulation.laboratories.laboratory import (
     LaboratoryMicroscope,
     draw_laboratory,
 )
-from simulation.microscope import RenderedWell
-from simulation.optics import PLANES
+from simulation.optics import expose_camera
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, WellPlan, select_wells
+from simulation.random_numbers import RandomPurpose
 from training.evaluation.kernel_regression import (
     differences_from_untreated,
     fit_regression,
@@ -45,6 +44,7 @@ from training.evaluation.kernel_regression import (
 
 FIRST_SEED = 9_000  # of the laboratories
 PLATES, WELLS, SIZE_PX = 9, 15, 256
+_FOCUS_ERROR_UM = 5.0
 _ASSAY_SPREAD = 5.0  # standard deviation of the viability, percent
 _MARGIN_UM, _FINE_UM, _MIDDLE_UM, _LOCAL_UM = 12.0, 2.5, 10.0, 25.0
 
@@ -62,22 +62,41 @@ class MeasuredPlate:
     parameter: Array  # (N,) of the renderer on the readout day
 
 
-def measured_values(scope: LaboratoryMicroscope, rendered: RenderedWell) -> Array:
-    """Return the ranked measures, (M,), of the middle plane of a rendered well."""
-    plane = rendered.planes[PLANES // 2]
-    scaled = (plane.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
-    segmentation = ClassicalSegmenter().segment(scaled, scope.um_per_px)
-    return ranked_values(measure_tissue(scaled, segmentation, scope.um_per_px))
+@dataclass(frozen=True, eq=False)
+class WellPlane:
+    """A plane of a well near the focus, and the true mask."""
+
+    pixels: npt.NDArray[np.uint16]  # (H, W), white is 65535
+    mask: npt.NDArray[np.bool_]  # (H, W)
 
 
-def image_statistic(mechanism: HiddenMechanism, rendered: RenderedWell, um_per_px: float) -> float:
-    """Return a statistic of the middle plane that increases with a hidden mechanism.
+def render_plane(scope: LaboratoryMicroscope, plan: WellPlan, day: int) -> WellPlane:
+    """Return one plane of a planned well on a day, near the focus, with even light and noise."""
+    laboratory, spheroid = scope.laboratory, scope.spheroid(plan, day)
+    drawn = laboratory.renderer.draw(spheroid, scope.size_px, laboratory.optics)
+    rng = spheroid.generator(RandomPurpose.CAMERA, day)
+    focus_um = float(rng.normal(0, _FOCUS_ERROR_UM))
+    noise = rng.standard_normal((scope.size_px, scope.size_px), dtype=np.float32)
+    light = drawn.transmitted(focus_um) * np.float32(scope.conditions.light)
+    return WellPlane(
+        expose_camera(light, replace(scope.conditions, white=65535), noise), drawn.mask
+    )
+
+
+def measured_values(plane: WellPlane, um_per_px: float) -> Array:
+    """Return the ranked measures, (M,), of a plane."""
+    segmentation = ClassicalSegmenter().segment(plane.pixels, um_per_px)
+    return ranked_values(measure_tissue(plane.pixels, segmentation, um_per_px))
+
+
+def image_statistic(mechanism: HiddenMechanism, plane: WellPlane, um_per_px: float) -> float:
+    """Return a statistic of a plane that increases with a hidden mechanism.
 
     It is the alignment of gradients (with one another, or with the radius), the asymmetry of the
     optical density, or the unevenness of its variance, in the mask without its margin.
     """
-    density = -np.log(np.maximum(rendered.planes[PLANES // 2].astype(np.float32), 1.0))
-    depth = cv2.distanceTransform(rendered.mask.astype(np.uint8), cv2.DIST_L2, 5)
+    density = -np.log(np.maximum(plane.pixels.astype(np.float32), 1.0))
+    depth = cv2.distanceTransform(plane.mask.astype(np.uint8), cv2.DIST_L2, 5)
     inside = depth * um_per_px > min(_MARGIN_UM, 0.3 * float(depth.max()) * um_per_px)
     fine, middle = (
         cv2.GaussianBlur(density, (0, 0), um / um_per_px) for um in (_FINE_UM, _MIDDLE_UM)
@@ -93,7 +112,7 @@ def image_statistic(mechanism: HiddenMechanism, rendered: RenderedWell, um_per_p
         return float(variance.std() / variance.mean())
     gradient = (cv2.Sobel(grain, cv2.CV_32F, 1, 0) + 1j * cv2.Sobel(grain, cv2.CV_32F, 0, 1)) ** 2
     if mechanism is HiddenMechanism.LAYERING:
-        rows, columns = np.nonzero(rendered.mask)
+        rows, columns = np.nonzero(plane.mask)
         y, x = np.indices(density.shape)
         radius = (x - columns.mean()) + 1j * (y - rows.mean())
         gradient = gradient / np.maximum(np.abs(radius), 1.0) ** 2 * np.conj(radius) ** 2
@@ -110,7 +129,10 @@ def dosing_day_measures(laboratory: Laboratory) -> list[dict[str, Array]]:
     for scope in laboratory.plates(PLATES, size_px=SIZE_PX, mechanism=HiddenMechanism.ALIGNING):
         wells = select_wells(scope.plate, WELLS).wells
         found.append(
-            {plan.well: measured_values(scope, scope.render(plan, DOSED_ON_DAY)) for plan in wells}
+            {
+                plan.well: measured_values(render_plane(scope, plan, DOSED_ON_DAY), scope.um_per_px)
+                for plan in wells
+            }
         )
     return found
 
@@ -122,9 +144,9 @@ def measure_plate(
     plans: Sequence[WellPlan] = select_wells(scope.plate, WELLS).wells
     measures, statistic = [], []
     for plan in plans:
-        rendered = scope.render(plan, READOUT_DAY)
-        measures.append(np.stack([before[plan.well], measured_values(scope, rendered)]))
-        statistic.append(image_statistic(mechanism, rendered, scope.um_per_px))
+        plane = render_plane(scope, plan, READOUT_DAY)
+        measures.append(np.stack([before[plan.well], measured_values(plane, scope.um_per_px)]))
+        statistic.append(image_statistic(mechanism, plane, scope.um_per_px))
     return MeasuredPlate(
         kill=np.array([plan.kill(READOUT_DAY) for plan in plans]),
         untreated=np.array([plan.mechanism is None for plan in plans]),
@@ -148,18 +170,15 @@ def predicted_kill(plates: Sequence[MeasuredPlate], tested: int, seed: int) -> A
 
 
 def correlations(plates: Sequence[MeasuredPlate], seed: int) -> Array:
-    """Return the mean Spearman of the kill with measures, statistic and parameter, (3,)."""
-    rows = []
-    for number, plate in enumerate(plates):
-        treated = ~plate.untreated
-        readings = (predicted_kill(plates, number, seed), plate.statistic, plate.parameter)
-        rows.append(
-            [
-                float(np.nan_to_num(spearmanr(each[treated], plate.kill[treated]).statistic))
-                for each in readings
-            ]
-        )
-    return np.asarray(np.mean(rows, axis=0))
+    """Return Spearman's correlations of the kill with measures, statistic and parameter, (3,)."""
+    treated = ~np.concatenate([plate.untreated for plate in plates])
+    kill = np.concatenate([plate.kill for plate in plates])[treated]
+    readings = (
+        [predicted_kill(plates, number, seed) for number in range(len(plates))],
+        [plate.statistic for plate in plates],
+        [plate.parameter for plate in plates],
+    )
+    return np.array([spearmanr(np.concatenate(each)[treated], kill).statistic for each in readings])
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from simulation.kinds import DeathMechanism, HiddenMechanism, Mechanism
 from simulation.laboratories.spheroid import Spheroid
 from simulation.random_numbers import RandomPurpose
 
-_LEVEL_SCATTER = 0.03
+_LEVEL_SCATTER = 0.02
 """Standard deviation between wells of the order of the texture, which is 0 to 1."""
 
 
