@@ -29,6 +29,7 @@ class RandomPurpose(StrEnum):
     ROBOT = "robot"
     CASE = "case"
     FLUORESCENCE = "fluorescence"
+    LABORATORY = "laboratory"
 
 
 def random_generator(seed: int, purpose: RandomPurpose, *keys: int) -> np.random.Generator:
