@@ -72,14 +72,8 @@ class ObservedPlate:
     measures: Array  # (N, T, len(RANKED_MEASURES))
     kill: Array  # (N,) on the readout day
 
-    def trajectories(
-        self, representation: Representation = "both", embedding_weight: float | None = None
-    ) -> Trajectories:
-        """Return the trajectories of the plate's wells in one representation, to rank them.
-
-        Without ``embedding_weight``, the weight of the encoder bundle applies.
-        """
-        weight = ranking_weight() if embedding_weight is None else embedding_weight
+    def trajectories(self, representation: Representation = "both") -> Trajectories:
+        """Return the trajectories of the plate's wells in one representation, to rank them."""
         blocks = {
             "embedding": [self.embedding],
             "measures": [self.measures],
@@ -99,15 +93,8 @@ class ObservedPlate:
             features=np.concatenate(blocks, axis=2),
             feature_names=names,
             embedding_dimension=dimension,
-            embedding_weight=weight,
             encoder_id=load_bundle(ENCODER).card.encoder_id if dimension else "",
         )
-
-
-@cache
-def ranking_weight() -> float:
-    """Return the weight of the embedding in a ranking, from the benchmarks' encoder bundle."""
-    return load_bundle(ENCODER).card.ranking_weight
 
 
 def plan_observation(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:

@@ -42,6 +42,7 @@ class TreatmentPlace:
     rank_low: int
     rank_high: int
     chance_best: float
+    embedding_share: float  # of the score, 0 to 1; the rest is due to the measures
 
 
 @dataclass(frozen=True)
