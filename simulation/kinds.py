@@ -16,6 +16,32 @@ class Mechanism(StrEnum):
     GROWTH_ARREST = "growth_arrest"  # the tissue stops growing and packs closely, without debris
 
 
+class HiddenMechanism(StrEnum):
+    """Death mechanism that changes the order of the texture inside the tissue and nothing else.
+
+    Size, outline, mean optical density, the amplitudes of fine and coarse grain, the darkness of
+    core and edge, and debris are those of untreated tissue. ``docs/reference/virtual-plates.md``
+    defines each mechanism.
+    """
+
+    ALIGNING = "aligning"  # grains become streaks in one direction
+    INVERTING = "inverting"  # bright cells with dark borders become dark cells with bright borders
+    GATHERING = "gathering"  # even texture gathers in patches; the tissue between them is smooth
+    LAYERING = "layering"  # grains become streaks along circles around the centre
+
+
+DeathMechanism = Mechanism | HiddenMechanism
+"""Death mechanism of a compound: visible or hidden from the measures."""
+
+
+class RendererName(StrEnum):
+    """Name of the way in which a virtual laboratory's images are drawn."""
+
+    SHADED_BALL = "shaded_ball"  # the renderer of the default virtual plates
+    PACKED_CELLS = "packed_cells"  # cells packed in space, with absorption and refraction
+    GROWING_FRONT = "growing_front"  # reaction and diffusion, a necrotic core and invasion
+
+
 class Layout(StrEnum):
     """Plate layout: the treatment groups of the 60 inner wells."""
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import Layout, Mechanism, OpticsName
-from simulation.optics import ImagingConditions, choose_imaging_conditions, render_planes
+from simulation.optics import OPTICS, ImagingConditions, choose_imaging_conditions, render_planes
 from simulation.plate import VirtualPlate, WellPlan, plan_plate
 from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.scene import draw_scene, tissue_mask
@@ -57,6 +58,38 @@ class RenderedWell:
     truth: Truth
 
 
+class PlateMicroscope(Protocol):
+    """A virtual microscope with one plate, as the robot and the benchmarks use it."""
+
+    @property
+    def plate(self) -> VirtualPlate:
+        """Plate on the stage."""
+        ...
+
+    @property
+    def size_px(self) -> int:
+        """Side of an image in pixels."""
+        ...
+
+    @property
+    def um_per_px(self) -> float:
+        """Scale of the images."""
+        ...
+
+    @property
+    def conditions(self) -> ImagingConditions:
+        """State of the microscope during the imaging of the plate."""
+        ...
+
+    def render(self, plan: WellPlan, day: int, fault: Fault | None = None) -> RenderedWell:
+        """Return the RenderedWell of a planned well on a culture day, with an optional fault."""
+        ...
+
+    def truth(self, plan: WellPlan, day: int) -> Truth:
+        """Return the Truth of a planned well on a culture day without recording its image."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class VirtualMicroscope:
     """A virtual microscope and the plate on its stage."""
@@ -78,7 +111,7 @@ class VirtualMicroscope:
     @cached_property
     def conditions(self) -> ImagingConditions:
         """State of the microscope during the imaging of the plate."""
-        return choose_imaging_conditions(self.plate, self.optics)
+        return choose_imaging_conditions(self.plate, OPTICS[self.optics])
 
     def render(self, plan: WellPlan, day: int, fault: Fault | None = None) -> RenderedWell:
         """Return the RenderedWell (planes, mask, truth) of a planned well on a culture day.
@@ -90,12 +123,14 @@ class VirtualMicroscope:
         planes = render_planes(
             scene, self.plate, plan, day, self.conditions, blurred=fault is Fault.BLURRED
         )
-        return RenderedWell(planes, scene.mask, self._truth(plan, day, tissue, scene.mask))
+        truth = true_properties(self.plate, plan, day, scene.mask, tissue.centre_um, FIELD_UM)
+        return RenderedWell(planes, scene.mask, truth)
 
     def truth(self, plan: WellPlan, day: int) -> Truth:
         """Return the Truth of a planned well on a culture day without rendering its image."""
         tissue = self._tissue(plan, day, None)
-        return self._truth(plan, day, tissue, tissue_mask(tissue, self.size_px))
+        mask = tissue_mask(tissue, self.size_px)
+        return true_properties(self.plate, plan, day, mask, tissue.centre_um, FIELD_UM)
 
     def _tissue(self, plan: WellPlan, day: int, fault: Fault | None) -> Tissue:
         """Return the state of a well's tissue; the faults EMPTY and CUT remove or move it."""
@@ -103,34 +138,50 @@ class VirtualMicroscope:
         if fault is Fault.EMPTY:
             return replace(tissue, present=False)
         if fault is Fault.CUT:
-            rng = random_generator(
-                self.plate.seed, RandomPurpose.FAULTS, self.plate.index, plan.key, day
-            )
-            across, along = (
-                FIELD_UM / 2 - tissue.radius_um * rng.uniform(-0.4, 0.4),
-                rng.uniform(-0.25, 0.25) * FIELD_UM,
-            )
-            sides = ((across, along), (-across, along), (along, across), (along, -across))
-            return replace(tissue, centre_um=sides[int(rng.integers(4))])
+            centre_um = centre_of_cut_tissue(self.plate, plan, day, tissue.radius_um, FIELD_UM)
+            return replace(tissue, centre_um=centre_um)
         return tissue
 
-    def _truth(
-        self, plan: WellPlan, day: int, tissue: Tissue, mask: npt.NDArray[np.bool_]
-    ) -> Truth:
-        """Return the true properties of a well with this tissue and mask, (H, W)."""
-        rows, columns = np.nonzero(mask)
-        x, y = (centre / self.um_per_px + self.size_px / 2 - 0.5 for centre in tissue.centre_um)
-        spread_px = float(np.quantile(np.hypot(columns - x, rows - y), 0.95)) if len(rows) else 0.0
-        return Truth(
-            plate=self.plate.name,
-            well=plan.well,
-            day=day,
-            mechanism=plan.mechanism or NO_MECHANISM,
-            kill=round(plan.kill(day), 4),
-            exploded=int(plan.exploded(day)),
-            spread_um=round(spread_px * self.um_per_px, 1),
-            area_px=len(rows),
-        )
+
+def centre_of_cut_tissue(
+    plate: VirtualPlate, plan: WellPlan, day: int, radius_um: float, field_um: float
+) -> tuple[float, float]:
+    """Return x and y in µm from the centre of a field of tissue that extends beyond its border."""
+    rng = random_generator(plate.seed, RandomPurpose.FAULTS, plate.index, plan.key, day)
+    across, along = (
+        field_um / 2 - radius_um * rng.uniform(-0.4, 0.4),
+        rng.uniform(-0.25, 0.25) * field_um,
+    )
+    sides = ((across, along), (-across, along), (along, across), (along, -across))
+    return sides[int(rng.integers(4))]
+
+
+def true_properties(
+    plate: VirtualPlate,
+    plan: WellPlan,
+    day: int,
+    mask: npt.NDArray[np.bool_],
+    centre_um: tuple[float, float],
+    field_um: float,
+) -> Truth:
+    """Return the Truth of a planned well from the mask, (H, W), and the centre of its tissue.
+
+    The centre is x and y in µm from the centre of the square field with a side of ``field_um``.
+    """
+    um_per_px = field_um / len(mask)
+    rows, columns = np.nonzero(mask)
+    x, y = (centre / um_per_px + len(mask) / 2 - 0.5 for centre in centre_um)
+    spread_px = float(np.quantile(np.hypot(columns - x, rows - y), 0.95)) if len(rows) else 0.0
+    return Truth(
+        plate=plate.name,
+        well=plan.well,
+        day=day,
+        mechanism=plan.mechanism or NO_MECHANISM,
+        kill=round(plan.kill(day), 4),
+        exploded=int(plan.exploded(day)),
+        spread_um=round(spread_px * um_per_px, 1),
+        area_px=len(rows),
+    )
 
 
 def virtual_microscopes(

@@ -7,6 +7,7 @@ through focus.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,10 +73,9 @@ class ImagingConditions:
     focus_offset_um: float
 
 
-def choose_imaging_conditions(plate: VirtualPlate, name: OpticsName) -> ImagingConditions:
-    """Return random imaging conditions of a virtual plate under a microscope's named optics."""
+def choose_imaging_conditions(plate: VirtualPlate, optics: Optics) -> ImagingConditions:
+    """Return random imaging conditions of a virtual plate under a microscope's optics."""
     rng = random_generator(plate.seed, RandomPurpose.IMAGING_CONDITIONS, plate.index)
-    optics = OPTICS[name]
     direction = rng.uniform(0, 2 * np.pi)
     tilt = optics.tilt * rng.uniform(0.5, 1.5)
     return ImagingConditions(
@@ -152,11 +152,49 @@ def render_planes(
     blurred
         Whether all planes are far out of focus.
     """
-    size_px = scene.mask.shape[0]
+    field = compute_transmission(scene, plate, plan, conditions)
+    return record_planes(
+        lambda z_um: transmitted_light(field, conditions.optics, z_um),
+        scene.mask.shape[0],
+        plate,
+        plan,
+        day,
+        conditions,
+        blurred=blurred,
+    )
+
+
+def record_planes(
+    transmitted: Callable[[float], Floats],
+    size_px: int,
+    plate: VirtualPlate,
+    plan: WellPlan,
+    day: int,
+    conditions: ImagingConditions,
+    *,
+    blurred: bool = False,
+) -> npt.NDArray[np.uint16]:
+    """Return the planes, (3, H, W) uint16, that a camera records of a planned well on a day.
+
+    The planes are from below to above the tissue's centre.
+
+    Parameters
+    ----------
+    transmitted
+        Returns the share of the light, (H, W) float32, that passes the field with the focus at a
+        height in µm above the centre of the tissue.
+    size_px
+        Side of the field in pixels.
+    plate, plan, day
+        Plate, well and culture day; they determine light, focus errors and noise.
+    conditions
+        State of the microscope.
+    blurred
+        Whether all planes are far out of focus.
+    """
     optics = conditions.optics
     rng = random_generator(plate.seed, RandomPurpose.CAMERA, plate.index, plan.key, day)
     light = illumination(plate, plan, conditions, size_px, float(rng.normal(1, 0.01)))
-    field = compute_transmission(scene, plate, plan, conditions)
     offset = (
         conditions.focus_offset_um
         + conditions.plate_slope_um[0] * (plan.row - 4.5)
@@ -173,10 +211,10 @@ def render_planes(
     )
     for number in range(PLANES):
         z_um = (number - PLANES // 2) * optics.focus_step_um + offset
-        transmitted = transmitted_light(field, optics, z_um)
+        passed = transmitted(z_um)
         top, left = rng.integers(0, _NOISE_MARGIN_PX, 2)
         planes[number] = expose_camera(
-            transmitted * light, conditions, noise[top : top + size_px, left : left + size_px]
+            passed * light, conditions, noise[top : top + size_px, left : left + size_px]
         )
     return planes
 
@@ -186,9 +224,7 @@ def compute_transmission(
 ) -> Transmission:
     """Return the optical maps of a scene in a well of a plate under given conditions."""
     size_px = scene.mask.shape[0]
-    floor = _floor_of_well(plate, plan, size_px) * np.float32(
-        conditions.optics.bending * FLOOR_BENDING * conditions.scratches
-    )
+    floor = floor_of_well(plate, plan, conditions, size_px)
     return transmission_of_scene(scene, conditions.optics, floor, FIELD_UM / size_px)
 
 
@@ -240,15 +276,19 @@ def _transmitted(scene: Scene, optics: Optics, um_per_px: float) -> Floats:
     return np.asarray(transmitted + np.float32(optics.halo) * glow * ~scene.mask, np.float32)
 
 
-def _floor_of_well(plate: VirtualPlate, plan: WellPlan, size_px: int) -> Floats:
-    """Return the texture of the floor of one well, (size, size), the same on every day.
+def floor_of_well(
+    plate: VirtualPlate, plan: WellPlan, conditions: ImagingConditions, size_px: int
+) -> Floats:
+    """Return the refraction by the floor of one well, (size, size), the same on every day.
 
-    It is a random part of the plate's floor, turned and mirrored.
+    The unit is the share of the light that is removed per µm of defocus. It is a random part of the
+    plate's floor, turned and mirrored.
     """
     rng = random_generator(plate.seed, RandomPurpose.FLOOR, plate.index, plan.key)
     floor = np.rot90(floor_texture(plate.seed, plate.index, size_px), int(rng.integers(4)))
     top, left = rng.integers(0, floor.shape[0] - size_px, 2)
-    return floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
+    part = floor[top : top + size_px, left : left + size_px][:, :: int(rng.choice([-1, 1]))]
+    return part * np.float32(conditions.optics.bending * FLOOR_BENDING * conditions.scratches)
 
 
 def illumination(

@@ -1,6 +1,7 @@
 """Plans virtual plates: the treatment of each well and the kill that it causes, without pixels."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta, timezone
 
@@ -9,7 +10,7 @@ import numpy as np
 from schemas.plate_map import Group
 from schemas.treatment import Dose, Treatment
 from schemas.well import well_at
-from simulation.kinds import Layout, Mechanism
+from simulation.kinds import DeathMechanism, Layout, Mechanism
 from simulation.random_numbers import RandomPurpose, random_generator
 
 DOSED_ON_DAY = 7
@@ -45,7 +46,7 @@ class Compound:
     ec50: float  # concentration of half the largest kill, in ``unit``
     hill: float
     emax: float  # largest kill, 0…1
-    mechanism: Mechanism
+    mechanism: DeathMechanism
     rate_per_day: float  # of the exponential increase of the kill after dosing
     darkens: bool  # for IN_PLACE: dead tissue becomes darker, otherwise paler
 
@@ -71,7 +72,7 @@ class WellPlan:
     column: int
     group: Group
     treatment: str
-    mechanism: Mechanism | None  # None for untreated wells
+    mechanism: DeathMechanism | None  # None for untreated wells
     readout_kill: float  # 0…1, on the readout day
     rate_per_day: float  # of the exponential increase of the kill after dosing
     darkens: bool  # for IN_PLACE: dead tissue becomes darker, otherwise paler
@@ -160,14 +161,33 @@ class VirtualPlate:
 
 
 def plan_plate(
-    seed: int, index: int = 1, *, mechanism: Mechanism | None = None, layout: Layout = Layout.SCREEN
+    seed: int,
+    index: int = 1,
+    *,
+    mechanism: DeathMechanism | None = None,
+    layout: Layout = Layout.SCREEN,
+    mechanisms: Sequence[DeathMechanism] = tuple(Mechanism),
+    arrest_emax: float = 0.75,
 ) -> VirtualPlate:
-    """Return plate number ``index`` of a seed as VirtualPlate, of a layout and optional mechanism.
+    """Return plate number ``index`` of a seed as VirtualPlate.
 
-    Without a mechanism each compound has a random one.
+    Parameters
+    ----------
+    seed, index
+        Seed, and number of the plate from 1.
+    mechanism
+        Death mechanism of each compound; without it each compound has one of ``mechanisms``.
+    layout
+        Treatment groups of the wells.
+    mechanisms
+        Death mechanisms, which the compounds have in random order.
+    arrest_emax
+        Largest kill of growth arrest, 0…1: the share of the tissue on the readout day that has
+        grown since dosing.
     """
     rng = random_generator(seed, RandomPurpose.PLAN, index)
-    compounds, treatments = _choose_treatments(rng, mechanism, layout)
+    chosen = tuple(mechanisms) if mechanism is None else (mechanism,)
+    compounds, treatments = _choose_treatments(rng, chosen, layout, arrest_emax)
     positions = _choose_positions(rng, layout)
     wells = [
         _plan_untreated(row, column, vehicle=layout is Layout.SCREEN and number % _REPLICATES == 0)
@@ -229,7 +249,10 @@ def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
 
 
 def _choose_treatments(
-    rng: np.random.Generator, mechanism: Mechanism | None, layout: Layout
+    rng: np.random.Generator,
+    mechanisms: tuple[DeathMechanism, ...],
+    layout: Layout,
+    arrest_emax: float,
 ) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
     """Return random compounds by name and screening treatments with their interactions.
 
@@ -240,14 +263,10 @@ def _choose_treatments(
         _SINGLE_DOSE.compound,
         *(str(name) for name in rng.permutation(_COMPOUND_NAMES)[:count]),
     ]
-    mechanisms = (
-        np.resize(rng.permutation(list(Mechanism)), len(names))
-        if mechanism is None
-        else [mechanism] * len(names)
-    )
+    order = np.resize(rng.permutation(len(mechanisms)), len(names))
     compounds = {
-        name: _choose_compound(rng, name, Mechanism(each))
-        for name, each in zip(names, mechanisms, strict=True)
+        name: _choose_compound(rng, name, mechanisms[place], arrest_emax)
+        for name, place in zip(names, order, strict=True)
     }
     # The effects cover the range evenly, as if the doses were chosen after a pilot experiment.
     levels = rng.permutation(
@@ -266,11 +285,13 @@ def _choose_treatments(
     return compounds, treatments
 
 
-def _choose_compound(rng: np.random.Generator, name: str, mechanism: Mechanism) -> Compound:
+def _choose_compound(
+    rng: np.random.Generator, name: str, mechanism: DeathMechanism, arrest_emax: float
+) -> Compound:
     """Return a compound of a given name and mechanism with a random dose response."""
     single_dose = name == _SINGLE_DOSE.compound
     # Growth arrest removes at most the growth since dosing; other mechanisms nearly all cells.
-    emax = 0.75 if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
+    emax = arrest_emax if mechanism is Mechanism.GROWTH_ARREST else float(rng.uniform(0.93, 0.97))
     unit = "uM" if single_dose else str(rng.choice(["nM", "uM"]))
     hill = float(rng.uniform(0.8, 2.0))
     ec50 = float(

@@ -28,6 +28,7 @@ class RandomPurpose(StrEnum):
     FAULTS = "faults"
     ROBOT = "robot"
     CASE = "case"
+    LABORATORY = "laboratory"
 
 
 def random_generator(seed: int, purpose: RandomPurpose, *keys: int) -> np.random.Generator:

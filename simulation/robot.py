@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tifffile
 
 from simulation.kinds import Delivery
-from simulation.microscope import FILE_FAULTS, Fault, Truth, VirtualMicroscope, plan_faults
+from simulation.microscope import FILE_FAULTS, Fault, PlateMicroscope, Truth, plan_faults
 from simulation.optics import PLANES
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, WellPlan
 from simulation.random_numbers import RandomPurpose, random_generator
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 def write_plates(
     out: Path,
-    scopes: Sequence[VirtualMicroscope],
+    scopes: Sequence[PlateMicroscope],
     *,
     days: Sequence[int] = CULTURE_DAYS,
     masks: bool = False,
@@ -63,7 +63,7 @@ def write_plates(
         _write_csv(out / "faults.csv", ("plate", "well", "day", "fault"), planted)
 
 
-def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False) -> Path:
+def write_plate_map(scope: PlateMicroscope, drop: Path, *, assay: bool = False) -> Path:
     """Write the map of a microscope's plate, optionally its assay, and return its folder."""
     plate = scope.plate
     folder = drop / plate.name
@@ -75,7 +75,7 @@ def write_plate_map(scope: VirtualMicroscope, drop: Path, *, assay: bool = False
     return folder
 
 
-def write_assay(scope: VirtualMicroscope, drop: Path) -> None:
+def write_assay(scope: PlateMicroscope, drop: Path) -> None:
     """Write the assay of a virtual microscope's plate beside its plate map in the drop folder."""
     (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(scope.plate.assay_csv())
 
@@ -88,7 +88,7 @@ def write_truth(path: Path, truths: Iterable[Truth]) -> None:
 
 
 def plane_files(
-    scope: VirtualMicroscope,
+    scope: PlateMicroscope,
     plan: WellPlan,
     day: int,
     planes: npt.NDArray[np.uint16],
@@ -150,7 +150,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
 
 
 def imaged_days(
-    scope: VirtualMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
+    scope: PlateMicroscope, seed: int, days: Sequence[int] = CULTURE_DAYS
 ) -> tuple[int, ...]:
     """Return those of the given culture days on which the robot images a microscope's plate.
 
@@ -166,7 +166,7 @@ def imaged_days(
 
 
 def run_robot(
-    scopes: Sequence[VirtualMicroscope],
+    scopes: Sequence[PlateMicroscope],
     drop: Path,
     *,
     seconds_per_image: float,
@@ -213,7 +213,7 @@ def run_robot(
         write_assay(scope, drop)
 
 
-def _file_order(scope: VirtualMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
+def _file_order(scope: PlateMicroscope, seed: int, day: int) -> list[tuple[WellPlan, int]]:
     """Return (well, plane) of all files of a day, in serpentine order with neighbours swapped."""
     rng = random_generator(seed, RandomPurpose.ROBOT, scope.plate.index, day)
     path = sorted(

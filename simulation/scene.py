@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.random_numbers import RandomPurpose, random_generator
-from simulation.tissue import FIELD_UM, Tissue
+from simulation.tissue import Tissue
 
 _CELL_UM = 10.0  # approximate diameter of a cell
 _GRAIN_UM = 9.0  # size of a grain of texture
@@ -22,7 +22,7 @@ _EXTENT = 1.9  # half of the side of the patch in which a body is drawn, in radi
 _SUBPIXEL_BITS = 3
 _MAX_DRAWING_UM = 2.7  # largest pixel at which discs are drawn
 _BRANCHES_AT_250_UM = 21  # number of branches of a burst body with an untreated radius of 250 µm
-_PIECE_LIMIT_UM = 0.45 * FIELD_UM
+_PIECE_LIMIT = 0.45  # of the field, from its centre
 _MAX_LITTER = 400  # number of cells or specks
 _LITTER_NEAR_BODY = 0.6  # share of the litter
 _SINGLE_LITTER = 0.5  # share of the litter; the rest touches another cell or speck
@@ -44,13 +44,13 @@ class Scene:
 
 def tissue_mask(tissue: Tissue, size_px: int) -> npt.NDArray[np.bool_]:
     """Return the mask, (size, size), of a tissue: its body and spilled clumps."""
-    um_per_px = FIELD_UM / size_px
+    um_per_px = tissue.field_um / size_px
     return _body(tissue, um_per_px, size_px).mask | _pieces(tissue, size_px)[0]
 
 
 def draw_scene(tissue: Tissue, size_px: int) -> Scene:
     """Return the Scene of a tissue in a square field with a side of ``size_px`` pixels."""
-    um_per_px = FIELD_UM / size_px
+    um_per_px = tissue.field_um / size_px
     cells, specks = _litter(tissue, size_px)
     density = specks.astype(np.float32) * np.float32(0.7 / 255)
     height = cells.astype(np.float32) * np.float32(1.3 * _CELL_UM / 255)
@@ -164,16 +164,16 @@ def _pieces(tissue: Tissue, size_px: int) -> tuple[npt.NDArray[np.bool_], UInt8M
     shown = (
         spilling
         & (np.arange(steps)[:, None] < tissue.burst * lengths * steps)
-        & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT_UM)
+        & (np.maximum(abs(x), abs(y)) < _PIECE_LIMIT * tissue.field_um)
     )
     radius, shade = (
         rng.uniform(0.35 * _CELL_UM, 0.7 * _CELL_UM, shown.shape),
         rng.uniform(90, 255, shown.shape),
     )
     discs = np.stack([x, y, radius], axis=-1)[shown]
-    return _discs(discs, np.full(len(discs), 255.0), size_px) >= 255 * _MASK_COVER, _discs(
-        discs, shade[shown], size_px
-    )
+    field_um = tissue.field_um
+    solid = _discs(discs, np.full(len(discs), 255.0), size_px, field_um)
+    return solid >= 255 * _MASK_COVER, _discs(discs, shade[shown], size_px, field_um)
 
 
 def _litter(tissue: Tissue, size_px: int) -> tuple[UInt8Map, UInt8Map]:
@@ -213,20 +213,27 @@ def _scatter(
     angle, far, where, radius, shade, alone = rng.uniform(0, 1, (6, _MAX_LITTER))
     near, distance = where < _LITTER_NEAR_BODY, tissue.radius_um * (0.95 + 2.0 * far**2)
     x = np.where(
-        near, tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle), FIELD_UM * (angle - 0.5)
+        near,
+        tissue.centre_um[0] + distance * np.cos(2 * np.pi * angle),
+        tissue.field_um * (angle - 0.5),
     )
     y = np.where(
-        near, tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle), FIELD_UM * (far - 0.5)
+        near,
+        tissue.centre_um[1] + distance * np.sin(2 * np.pi * angle),
+        tissue.field_um * (far - 0.5),
     )
     # The others have the position of the previous disc, plus their own small move.
     beside = np.maximum(np.arange(_MAX_LITTER) - np.where(alone < _SINGLE_LITTER, 0, 1), 0)
     x, y = np.stack([x[beside], y[beside]]) + moves.normal(0, 7, (2, _MAX_LITTER))
     discs = np.stack([x, y, radii_um[0] + (radii_um[1] - radii_um[0]) * radius], axis=-1)
-    return _discs(discs[:count], 100 + 155 * shade[:count], size_px)
+    return _discs(discs[:count], 100 + 155 * shade[:count], size_px, tissue.field_um)
 
 
 def _discs(
-    discs_um: npt.NDArray[np.float64], shades: npt.NDArray[np.float64], size_px: int
+    discs_um: npt.NDArray[np.float64],
+    shades: npt.NDArray[np.float64],
+    size_px: int,
+    field_um: float,
 ) -> UInt8Map:
     """Return filled discs with smooth edges, (size, size), 0…255.
 
@@ -238,12 +245,12 @@ def _discs(
         (n, 3): x and y from the centre of the field, and radius.
     shades
         (n,) grey values.
-    size_px
-        Side of the field in pixels.
+    size_px, field_um
+        Side of the field in pixels and in µm.
     """
-    finer = max(1, round(FIELD_UM / size_px / _MAX_DRAWING_UM))
+    finer = max(1, round(field_um / size_px / _MAX_DRAWING_UM))
     layer = np.zeros((size_px * finer, size_px * finer), np.uint8)
-    scale = len(layer) / FIELD_UM * (1 << _SUBPIXEL_BITS)
+    scale = len(layer) / field_um * (1 << _SUBPIXEL_BITS)
     middle = len(layer) / 2 * (1 << _SUBPIXEL_BITS)
     for (x, y, radius), shade in zip(
         np.round(discs_um * scale + (middle, middle, 0)).astype(int).tolist(),

@@ -64,6 +64,7 @@ class Tissue:
     loose_cells: int  # number
     debris: int  # number of specks
     present: bool = True  # false for an empty well
+    field_um: float = FIELD_UM  # side of the square field of view
 
 
 def choose_cell_line(plate: VirtualPlate) -> CellLine:

@@ -9,7 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.errors import ConfigError, SpheroRankError
 from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
-from simulation.laboratory import write_maps_and_truth, write_world
 from simulation.microscope import virtual_microscopes
 from simulation.robot import imaged_days, run_robot, write_plates, write_truth
 from simulation.world import (
@@ -20,6 +19,7 @@ from simulation.world import (
     World,
     WorldFile,
 )
+from simulation.world_files import write_maps_and_truth, write_world
 
 _STAGE_LIMITS_UM = (*(low for low, _ in STAGE_TRAVEL_UM), *(high for _, high in STAGE_TRAVEL_UM))
 _MICROSCOPE_CONFIG = f"""\

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from schemas.errors import ConfigError
 from simulation.kinds import Mechanism, OpticsName
 from simulation.optics import (
+    OPTICS,
     RENDERER_VERSION,
     ImagingConditions,
     Optics,
@@ -155,7 +156,7 @@ def _random_imaging_conditions(rng: np.random.Generator, plate: VirtualPlate) ->
     # Gradient and clouds of the light stay as the default optics have them, because augmentation
     # adds a gradient.
     return replace(
-        choose_imaging_conditions(plate, OpticsName.DEFAULT),
+        choose_imaging_conditions(plate, OPTICS[OpticsName.DEFAULT]),
         optics=optics,
         light=float(optics.light * rng.uniform(0.85, 1.1)),
     )

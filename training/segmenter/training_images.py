@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from inference.tissue.onnx_segmenter import background_level, optical_density
 from simulation.kinds import OpticsName
-from simulation.optics import PLANES, Optics, choose_imaging_conditions, render_planes
+from simulation.optics import OPTICS, PLANES, Optics, choose_imaging_conditions, render_planes
 from simulation.plate import CULTURE_DAYS, VirtualPlate, plan_plate
 from simulation.scene import Floats, draw_scene, smooth_noise
 from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissue
@@ -66,7 +66,7 @@ def _render_images(rng: np.random.Generator, wells: int) -> Iterator[LabelledIma
         )
         scene = draw_scene(tissue, _SIZE_PX)
         conditions = replace(
-            choose_imaging_conditions(plate, OpticsName.DEFAULT), optics=_random_optics(rng)
+            choose_imaging_conditions(plate, OPTICS[OpticsName.DEFAULT]), optics=_random_optics(rng)
         )
         tilt = conditions.optics.tilt * rng.normal(0, 0.7, 2)
         conditions = replace(

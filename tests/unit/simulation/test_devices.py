@@ -10,8 +10,8 @@ import pytest
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from schemas.errors import ConfigError
-from simulation.laboratory import write_maps_and_truth, write_world
 from simulation.world import A1_UM, FOCUS_Z_UM, SPACING_UM, World, WorldFile
+from simulation.world_files import write_maps_and_truth, write_world
 
 pytestmark = pytest.mark.micromanager
 
