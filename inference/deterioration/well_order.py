@@ -112,6 +112,9 @@ def by_deterioration(
     """
     drift = drift_of(trajectories, calibration, dosing_day=dosing_day, readout_day=readout_day)
     predicted = calibration.predict(trajectories, dosing_day=dosing_day, readout_day=readout_day)
+    by_embedding = calibration.embedding_share(
+        trajectories, dosing_day=dosing_day, readout_day=readout_day
+    )
     departed = scored.placement
     grown = {
         well
@@ -145,7 +148,13 @@ def by_deterioration(
     wells = {well: WellPlace() for well in departed.wells} | percents
     wells |= _ranked_wells({well: percents[well] for well in treated}, degrees.by_well)
     predictable = [
-        replace(each, wells=own)
+        replace(
+            each,
+            wells=own,
+            embedding_share=None
+            if by_embedding is None
+            else float(np.nanmean([by_embedding[row_of[well]] for well in own])),
+        )
         for each in departed.treatments
         if (own := tuple(well for well in each.wells if well in percents))
     ]
