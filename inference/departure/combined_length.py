@@ -55,13 +55,13 @@ class PartLength:
         residual: Float64Array,
         noise: Noise,
         directions: slice,
-        replicates: Sequence[IndexArray],
+        replicates: IndexArray,
     ) -> "PartLength":
-        """Return the part fitted to residuals (n, K) with a Noise and sets of replicates."""
+        """Return the part fitted to residuals (n, K) with a Noise and sets (n,) of replicates."""
         rows = residual[:, directions]
         metric = Mahalanobis.fit(rows, noise.of_part(directions), replicates)
         lengths = metric.lengths(rows)
-        scatter, agreement = _agreement([lengths[wells] for wells in replicates])
+        scatter, agreement = _agreement(lengths, replicates)
         return cls(
             directions, metric, float(np.quantile(lengths, STRONG_EFFECT)), scatter, agreement
         )
@@ -91,9 +91,9 @@ class CombinedLength:
         residual: Float64Array,
         noise: Noise,
         parts: Sequence[slice],
-        replicates: Sequence[IndexArray],
+        replicates: IndexArray,
     ) -> "CombinedLength":
-        """Return the length fitted to residuals (n, K) with a Noise, parts and sets of replicates.
+        """Return the length fitted to residuals (n, K) with a Noise, parts and replicates (n,).
 
         Parameters
         ----------
@@ -115,9 +115,7 @@ class CombinedLength:
                 > CLEARER_FACTOR * by_measures.strong * by_embedding.scatter
             )
             main = by_embedding if is_clearer else by_measures
-        others = [
-            each for each in found if each is not main and each.agreement >= MIN_AGREEMENT
-        ]
+        others = [each for each in found if each is not main and each.agreement >= MIN_AGREEMENT]
         return cls(main, others[0] if others else None)
 
     def lengths(self, residual: Float64Array) -> Float64Array:
@@ -158,21 +156,21 @@ class CombinedLength:
         )
 
 
-def _agreement(sets: Sequence[Float64Array]) -> tuple[float, float]:
-    """Return (scatter within sets, intra-class correlation) of values in sets of replicates.
+def _agreement(values: Float64Array, sets: IndexArray) -> tuple[float, float]:
+    """Return (scatter within sets, intra-class correlation) of values (n,) in sets (n,).
 
     It is the correlation ICC(1) of a one-way layout: Shrout and Fleiss, Psychol. Bull. 86 (1979)
     420. Sets of one value are not used.
     """
-    sets = [values for values in sets if len(values) > 1]
-    if len(sets) < 2:  # noqa: PLR2004 - one set has no variance between sets
+    sizes = np.bincount(sets)
+    is_used = (sizes > 1)[sets]
+    sizes, values, sets = sizes[sizes > 1], values[is_used], sets[is_used]
+    if len(sizes) < 2:  # noqa: PLR2004 - one set has no variance between sets
         return 0.0, 1.0
-    count = sum(map(len, sets))
-    within = sum(float(values.var()) * len(values) for values in sets) / (count - len(sets))
-    grand = float(np.concatenate(sets).mean())
-    between = sum(len(values) * (float(values.mean()) - grand) ** 2 for values in sets) / (
-        len(sets) - 1
-    )
-    size = (count - sum(len(values) ** 2 for values in sets) / count) / (len(sets) - 1)
+    _, sets = np.unique(sets, return_inverse=True)
+    means = np.bincount(sets, values) / sizes
+    within = float(((values - means[sets]) ** 2).sum()) / (len(values) - len(sizes))
+    between = float((sizes * (means - values.mean()) ** 2).sum()) / (len(sizes) - 1)
+    size = (len(values) - (sizes**2).sum() / len(values)) / (len(sizes) - 1)
     total = between + (size - 1) * within
-    return float(np.sqrt(within)), (between - within) / total if total > 0 else 1.0
+    return float(np.sqrt(within)), float((between - within) / total) if total > 0 else 1.0

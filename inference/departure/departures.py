@@ -71,8 +71,8 @@ class Residuals:
     reduced: ReducedPlate
     untreated: BoolArray  # (n,)
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS
-    replicates: tuple[IndexArray, ...] | None = None
-    """Sets of wells without known differences, by index; None: each well is a set of its own."""
+    replicates: IndexArray | None = None
+    """(n,) number of the set of replicates of each well; None: no well has replicates."""
     covariates: Float64Array | None = None
     """(n, Q) further inputs of the forecast, such as the position on the plate."""
 
@@ -171,19 +171,13 @@ class Residuals:
         Residuals are centred per plate and scaled to the size of left-out residuals. The forecast
         is trained on ``training_wells`` of this plate and on the earlier plates.
         """
-        by_part = [
-            self._part_of_earlier_wells(training_wells, part) for part in self.reduced.parts
-        ]
+        by_part = [self._part_of_earlier_wells(training_wells, part) for part in self.reduced.parts]
         return [
             (np.concatenate(rows, axis=1), plate.similarity)
-            for rows, plate in zip(
-                zip(*by_part, strict=True), self.reduced.earlier, strict=True
-            )
+            for rows, plate in zip(zip(*by_part, strict=True), self.reduced.earlier, strict=True)
         ]
 
-    def _part_of_earlier_wells(
-        self, training_wells: BoolArray, part: slice
-    ) -> list[Float64Array]:
+    def _part_of_earlier_wells(self, training_wells: BoolArray, part: slice) -> list[Float64Array]:
         """Return the residuals (m, …) of each earlier plate in the directions of one part."""
         if not self.reduced.earlier:
             return []
@@ -332,23 +326,25 @@ def residuals_of_scorable_wells(
     return Residuals(reduced, untreated, settings, _replicates(trajectories, used)), used, left_out
 
 
-def _replicates(trajectories: Trajectories, used: BoolArray) -> tuple[IndexArray, ...]:
-    """Return the sets of replicates among the used wells (N,), as indices of used wells.
+def _replicates(trajectories: Trajectories, used: BoolArray) -> IndexArray:
+    """Return the number of the set of replicates of each of the n used wells of a mask (N,).
 
-    They are the wells of each treatment. The untreated wells are divided into sets of about the
+    The sets are the wells of each treatment. The untreated wells are divided into sets of about the
     same size, by name, so that untreated and treated wells take part in the same way.
     """
-    wells: dict[tuple[Group, str], list[int]] = {}
-    for number, row in enumerate(np.flatnonzero(used)):
-        group = trajectories.groups[row]
-        treatment = "" if group is Group.UNTREATED else trajectories.treatments[row]
-        wells.setdefault((group, treatment), []).append(number)
-    names = np.array(trajectories.wells)[used]
-    untreated = np.array(sorted(wells.pop((Group.UNTREATED, "")), key=lambda well: str(names[well])))
-    treated = [np.array(members) for members in wells.values()]
-    size = int(np.median([len(members) for members in treated])) if treated else 1
+    rows = np.flatnonzero(used)
+    keys = [(trajectories.groups[row], trajectories.treatments[row]) for row in rows]
+    treated = Counter(key for key in keys if key[0] is not Group.UNTREATED)
+    number_of = {key: number for number, key in enumerate(treated)}
+    untreated = sorted(
+        (place for place, key in enumerate(keys) if key[0] is Group.UNTREATED),
+        key=lambda place: trajectories.wells[rows[place]],
+    )
+    size = int(np.median(list(treated.values()))) if treated else 1
     count = max(1, len(untreated) // size)
-    return *treated, *(untreated[start::count] for start in range(count))
+    sets = np.array([number_of.get(key, 0) for key in keys], dtype=np.intp)
+    sets[untreated] = len(treated) + np.arange(len(untreated)) % count
+    return sets
 
 
 def _scorable_wells(
@@ -499,7 +495,9 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
     residual = residuals.fitted_on(training_wells)
     earlier = residuals.of_earlier_wells(training_wells)
     noise = residuals.estimate_noise(residual[training_wells], earlier)
-    replicates = residuals.replicates or tuple(np.arange(len(residual))[:, None])
+    replicates = residuals.replicates
+    if replicates is None:
+        replicates = np.arange(len(residual))
     metric = CombinedLength.fit(residual, noise, residuals.reduced.parts, replicates)
     readout = residuals.reduced.readout
     earlier_lengths = [metric.lengths(rows) for rows, _ in earlier]

@@ -134,9 +134,7 @@ class Mahalanobis:
     """False if no direction differs between treatments; all weights are then 1."""
 
     @classmethod
-    def fit(
-        cls, residual: Float64Array, noise: Noise, replicates: Sequence[IndexArray]
-    ) -> "Mahalanobis":
+    def fit(cls, residual: Float64Array, noise: Noise, replicates: IndexArray) -> "Mahalanobis":
         """Return the metric fitted to residuals (n, K), with weights for directions above a Noise.
 
         The mean residual of each set of replicates, times the root of its size, has the variance 1
@@ -153,11 +151,12 @@ class Mahalanobis:
         noise
             Noise of the residuals of untreated wells.
         replicates
-            Indices of the wells of each of R sets: treatments, and sets of untreated wells of the
-            same size, so that the weights do not favour treated wells.
+            (n,) number of the set of each well, 0…R − 1: treatments, and sets of untreated wells of
+            the same size, so that the weights do not favour treated wells.
         """
         whitening = noise.whitening
-        rows = np.array([np.sqrt(len(wells)) * residual[wells].mean(axis=0) for wells in replicates])
+        member = (replicates == np.arange(replicates.max() + 1)[:, None]).astype(np.float64)
+        rows = member @ residual / np.sqrt(member.sum(axis=1))[:, None]
         whitened = rows @ whitening.T
         count, k = whitened.shape
         variance, directions = np.linalg.eigh(whitened.T @ whitened / count)

@@ -122,8 +122,9 @@ def reduce_plate(
     """Reduce Trajectories of masked wells (N,) on days before and after dosing to a ReducedPlate.
 
     The positions are in K principal directions of the differences between wells before dosing and
-    on the readout day. The embedding and the measures have directions of their own. Differences are taken from the median well of each day, so that
-    wells may be imaged on different days before dosing.
+    on the readout day. The embedding and the measures have directions of their own. Differences are
+    taken from the median well of each day, so that wells may be imaged on different days before
+    dosing.
 
     Parameters
     ----------
@@ -197,9 +198,7 @@ def _fit_projection(
     of_measures = _principal_directions(scaled[:, embedded:], max_count)
     directions = scipy.linalg.block_diag(of_embedding, of_measures)
     centre = scaled.mean(axis=0) @ directions
-    return _Projection(
-        kept, factors, embedded, directions, of_embedding.shape[1], centre
-    ), notes
+    return _Projection(kept, factors, embedded, directions, of_embedding.shape[1], centre), notes
 
 
 def _last_pre_dose_median(

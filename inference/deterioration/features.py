@@ -5,6 +5,7 @@ The differences are taken at the readout and in the change since dosing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 import numpy as np
 
 from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE, usable_rows

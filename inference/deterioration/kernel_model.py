@@ -87,9 +87,7 @@ class KernelModel:
         shares = EMBEDDING_SHARES if distances[0].any() else (1.0,)
         return min(
             product(shares, WIDTHS, STRENGTHS),
-            key=lambda each: _left_out_error(
-                _kernel(own, each[0], each[1]), each[2], target, sets
-            ),
+            key=lambda each: _left_out_error(_kernel(own, each[0], each[1]), each[2], target, sets),
         )
 
 
