@@ -57,9 +57,9 @@ OBSERVING_CODE = (
 )
 """Files whose change makes the cached plates stale."""
 LABORATORY_SIZE_PX = 384
-LABORATORY_MECHANISMS = {
-    "visible": Mechanism,
-    "hidden": HiddenMechanism,
+LABORATORY_MECHANISMS: dict[str, tuple[type, ...]] = {
+    "visible": (Mechanism,),
+    "hidden": (HiddenMechanism,),
     "mixed": (Mechanism, HiddenMechanism),
 }
 """Mechanisms of a laboratory's compounds, by the name in the kind of a plate."""

@@ -83,7 +83,7 @@ class CombinedLength:
 
     main: PartLength
     other: PartLength | None
-    """Part that counts where it departs further; None if it is not reproducible."""
+    """Part that is used where it departs further; None if it is not reproducible."""
 
     @classmethod
     def fit(

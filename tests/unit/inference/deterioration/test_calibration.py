@@ -226,7 +226,7 @@ def test_left_out_predictions_use_nothing_of_their_plate() -> None:
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_an_embedding_that_knows_what_the_measures_miss_is_used() -> None:
+def test_an_embedding_that_shows_a_hidden_kill_is_used() -> None:
     plates = [hidden_assay(known_plate(seed, embedding=16), seed) for seed in range(6)]
     card = learn(plates)
     assert (card.model, card.representation) == ("kernel", "both")
