@@ -57,7 +57,7 @@ def print_orders(seeds: Sequence[int], jobs: int) -> None:
     """Print the correlations of each laboratory (seed) and their means with 95 % intervals."""
     print("Spearman's correlation of scores and true kill over wells, without a calibration")
     print(f"{'mechanisms':10} {'laboratory':28} {HEADER}")
-    for mechanisms in LABORATORY_MECHANISMS:
+    for mechanisms in ("visible", "hidden", "mixed"):
         rows = []
         own = [seed for seed in seeds if has_kind(seed, mechanisms)]
         for _, seed, plate in observe_plates([f"laboratory1-{mechanisms}"], own, jobs=jobs):
