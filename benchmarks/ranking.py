@@ -10,7 +10,6 @@ part covers all three representations.
 Parts:
     orders   each mechanism, and mixed mechanisms; compared with simple alternatives
     wide     the same, for wells whose sizes differ widely at dosing
-    weights  the weight of the embedding relative to the measures
     choices  forecasters, their inputs, and metrics; ``--learned FOLDER`` adds a sequence model
              (docs/reference/forecasters.md)
     real     the real time course
@@ -47,8 +46,7 @@ from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 
 Array = npt.NDArray[np.float64]
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
-PARTS = ("orders", "wide", "weights", "choices", "real", "null", "errors")
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5)
+PARTS = ("orders", "wide", "choices", "real", "null", "errors")
 READOUT_ALONE = DepartureSettings(forecaster="mean")
 
 
@@ -92,11 +90,9 @@ def score_wells(
     plate: ObservedPlate,
     representation: Representation,
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
-    *,
-    embedding_weight: float | None = None,
 ) -> dict[str, float]:
     """Return a plate's scores by well name, ranked as in the service; unscored wells are absent."""
-    trajectories = plate.trajectories(representation, embedding_weight)
+    trajectories = plate.trajectories(representation)
     table = rank_plate(
         trajectories, dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY, seed=1, settings=settings
     )
@@ -207,33 +203,6 @@ def print_difference(method: str, rival: str, results: Mapping[str, Correlations
     )
 
 
-def print_weights(seeds: Iterable[int], jobs: int) -> None:
-    """Print the mean correlation over wells for each embedding weight and kind, over seeds.
-
-    ``jobs`` processes render the plates.
-    """
-    seeds = list(seeds)
-    print(
-        f"Spearman's correlation over wells, mean of {len(seeds)} plates per kind "
-        f"(seeds {seeds[0]} to {seeds[-1]})"
-    )
-    print(f"{'weight':>6} " + " ".join(f"{kind:>13}" for kind in SCREENS) + f" {'mean':>7}")
-    results: dict[float, dict[str, Correlations]] = defaultdict(lambda: defaultdict(Correlations))
-    for kind, _, plate in observe_plates(SCREENS, seeds, jobs=jobs):
-        for weight in WEIGHTS:
-            results[weight][kind].add(
-                plate, score_wells(plate, "both" if weight else "measures", embedding_weight=weight)
-            )
-    for weight, by_kind in results.items():
-        means = [statistics.fmean(by_kind[kind].over_wells) for kind in SCREENS]
-        print(
-            f"{weight:6} "
-            + " ".join(f"{mean:13.4f}" for mean in means)
-            + f" {statistics.fmean(means):7.4f}",
-            flush=True,
-        )
-
-
 def compared_settings(learned: Iterable[Path] = ()) -> dict[str, DepartureSettings]:
     """Return the departure settings to compare, by row name; ``learned`` are model folders."""
     models = {
@@ -333,8 +302,6 @@ def main() -> None:
         print_orders(SCREENS, seeds, options.jobs)
     if "wide" in options.parts:
         print_orders([f"wide-{kind}" for kind in SCREENS], seeds, options.jobs)
-    if "weights" in options.parts:
-        print_weights(seeds, options.jobs)
     if "choices" in options.parts:
         print_choices(seeds, options.jobs, options.learned)
     if "real" in options.parts:

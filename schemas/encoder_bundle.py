@@ -75,9 +75,9 @@ class BundleCard(FrozenModel):
     preprocessing: Preprocessing
     canary: Canary
     ranking_weight: float = Field(default=0.0, ge=0, le=100)
-    """Weight of the embedding relative to the measures in a ranking that uses both.
+    """Above 0: a ranking by embedding and measures uses the embedding; 0: the measures alone.
 
-    It was chosen on plates with known ground truth.
+    How much the embedding contributes follows from the plate.
     """
     provenance: str
     """Origin of the weights and of the training data."""

@@ -119,6 +119,12 @@ class TreatmentRank(FrozenModel):
     """Upper end of the 90 % interval of the effect size."""
     chance_best: float = 0.0
     """Probability that this treatment has the strongest effect of the plate."""
+    embedding_share: float | None = Field(default=None, ge=0, le=1)
+    """Contribution of the embedding to the score, 0 to 1: mean over the wells of the fraction of
+    the squared departure that is due to the embedding, or weight of the embedding in the predicted
+    percentage. The rest is the contribution of the measures. Null if only one of them is compared,
+    or in a ranking of an earlier version of SpheroRank.
+    """
     direction: Direction | None = None
     """Direction of the departure; null without evidence of a departure."""
     likeness_to_single_dose: float | None = None

@@ -31,8 +31,6 @@ class Trajectories:
     feature_names: tuple[str, ...]  # D
     embedding_dimension: int = 0
     """Number of features, from the first, that are an embedding."""
-    embedding_weight: float = 1.0
-    """Weight of the embedding relative to the measures; without measures it has no effect."""
     encoder_id: str = ""
     """Digest of the encoder bundle; "" for a profile table of measures."""
     measured_by: str | None = None

@@ -68,7 +68,10 @@ class AssembledPlate:
     def allowed_representation(
         self, representation: Representation, embedding_weight: float
     ) -> tuple[Representation, tuple[str, ...]]:
-        """Return (allowed representation, notes) for a requested one and an embedding weight."""
+        """Return (allowed representation, notes) for a requested one and an embedding weight.
+
+        An embedding with the weight 0 is compared only if it is compared alone.
+        """
         if representation == "embedding":
             return representation, ()
         if self.deciding_unmeasured:
@@ -93,12 +96,8 @@ class AssembledPlate:
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
         """Return the Trajectories of all wells in a representation, with an embedding weight.
 
-        If the plate does not allow the requested representation, the allowed one is used.
-
-        Parameters
-        ----------
-        embedding_weight
-            Weight of the whole embedding against all measures, where both are compared.
+        If the plate or the weight does not allow the requested representation, the allowed one is
+        used.
         """
         representation, _ = self.allowed_representation(representation, embedding_weight)
         dimension = 0 if representation == "measures" else self.embeddings.shape[2]
@@ -117,7 +116,6 @@ class AssembledPlate:
             features=features[:, used],
             feature_names=feature_names(representation, dimension),
             embedding_dimension=dimension,
-            embedding_weight=embedding_weight,
             encoder_id=self.encoder_id,
             measured_by=None if representation == "embedding" else self.measured_by,
         )

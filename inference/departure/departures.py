@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from inference.departure.combined_length import CombinedLength
 from inference.departure.forecasters import FORECASTERS, leave_one_out_residuals
 from inference.departure.metrics import (
-    Mahalanobis,
     Noise,
     clip_outliers,
     cosine_distance,
@@ -23,7 +23,7 @@ from inference.departure.metrics import (
 )
 from inference.departure.reduced_space import ReducedPlate, reduce_plate, usable_rows
 from inference.ports import EarlierWells, SequenceModel
-from schemas.arrays import BoolArray, Float64Array
+from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
@@ -71,39 +71,49 @@ class Residuals:
     reduced: ReducedPlate
     untreated: BoolArray  # (n,)
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS
+    replicates: IndexArray | None = None
+    """(n,) number of the set of replicates of each well; None: no well has replicates."""
     covariates: Float64Array | None = None
     """(n, Q) further inputs of the forecast, such as the position on the plate."""
 
     @cached_property
-    def shape(self) -> Float64Array:
-        """(K, K) covariance of all wells before dosing, normalised and shrunk."""
-        return pre_dose_shape(self.reduced.past)
+    def shapes(self) -> tuple[Float64Array, ...]:
+        """Covariance of all wells before dosing in each part, normalised and shrunk."""
+        return tuple(pre_dose_shape(self.reduced.past[:, part]) for part in self.reduced.parts)
 
     def fitted_on(self, training_wells: BoolArray) -> Float64Array:
         """Return (n, K) residuals of all wells from a forecast that wells of a mask (n,) train.
 
-        The forecast of a training well is trained on the other training wells.
+        The forecast of a training well is trained on the other training wells. The embedding and
+        the measures are each forecast from their own past.
         """
-        forecaster, reduced = FORECASTERS[self.settings.forecaster], self.reduced
+        return np.concatenate(
+            [self._part_fitted_on(training_wells, part) for part in self.reduced.parts], axis=1
+        )
+
+    def _part_fitted_on(self, training_wells: BoolArray, part: slice) -> Float64Array:
+        """Return the residuals of all wells in the directions of one part."""
+        forecaster = FORECASTERS[self.settings.forecaster]
+        past, after = self.reduced.past[:, part], self.reduced.after[:, :, part]
         match self.settings.forecast_from:
             case ForecastFrom.DOSING:
                 return leave_one_out_residuals(
                     forecaster,
-                    self._with_covariates(reduced.past),
-                    reduced.readout,
+                    self._with_covariates(past),
+                    after[:, -1],
                     training_wells,
-                    self._earlier_wells,
+                    self._earlier_wells(part),
                 )
             case ForecastFrom.LAST_DAY:
-                newest_first = [*np.moveaxis(reduced.after[:, :-1], 1, 0)[::-1], reduced.past]
+                newest_first = [*np.moveaxis(after[:, :-1], 1, 0)[::-1], past]
                 return leave_one_out_residuals(
                     forecaster,
                     self._with_covariates(np.concatenate(newest_first, axis=1)),
-                    reduced.readout,
+                    after[:, -1],
                     training_wells,
                 )
             case ForecastFrom.ONE_STEP:
-                path = np.concatenate([reduced.past[:, None], reduced.after], axis=1)
+                path = np.concatenate([past[:, None], after], axis=1)
                 steps = [
                     leave_one_out_residuals(
                         forecaster,
@@ -123,10 +133,8 @@ class Residuals:
     @cached_property
     def noise(self) -> Noise:
         """Noise that is estimated from the residuals of untreated wells."""
-        return Noise.estimate(
-            self.of_all_wells[self.untreated],
-            self.shape,
-            self.of_earlier_wells(self.untreated),
+        return self.estimate_noise(
+            self.of_all_wells[self.untreated], self.of_earlier_wells(self.untreated)
         )
 
     @cached_property
@@ -134,29 +142,58 @@ class Residuals:
         """(K,) mean change of untreated wells from dosing to the readout."""
         return np.asarray((self.reduced.readout - self.reduced.past)[self.untreated].mean(axis=0))
 
+    def estimate_noise(
+        self, residual: Float64Array, earlier: Sequence[tuple[Float64Array, float]] = ()
+    ) -> Noise:
+        """Return the Noise of residuals (m, K) of untreated wells, the parts being independent.
+
+        Parameters
+        ----------
+        residual
+            (m, K) residuals of untreated wells of this plate.
+        earlier
+            Residuals and similarity of each earlier plate, from :meth:`of_earlier_wells`.
+        """
+        return Noise.of_parts(
+            [
+                Noise.estimate(
+                    residual[:, part],
+                    shape,
+                    [(rows[:, part], similarity) for rows, similarity in earlier],
+                )
+                for part, shape in zip(self.reduced.parts, self.shapes, strict=True)
+            ]
+        )
+
     def of_earlier_wells(self, training_wells: BoolArray) -> list[tuple[Float64Array, float]]:
         """Return (residuals (m, K), similarity) of each earlier plate, for training wells (n,).
 
         Residuals are centred per plate and scaled to the size of left-out residuals. The forecast
         is trained on ``training_wells`` of this plate and on the earlier plates.
         """
+        by_part = [self._part_of_earlier_wells(training_wells, part) for part in self.reduced.parts]
+        return [
+            (np.concatenate(rows, axis=1), plate.similarity)
+            for rows, plate in zip(zip(*by_part, strict=True), self.reduced.earlier, strict=True)
+        ]
+
+    def _part_of_earlier_wells(self, training_wells: BoolArray, part: slice) -> list[Float64Array]:
+        """Return the residuals (m, …) of each earlier plate in the directions of one part."""
         if not self.reduced.earlier:
             return []
-        past = self._with_covariates(self.reduced.past)[training_wells]
+        past = self._with_covariates(self.reduced.past[:, part])[training_wells]
+        earlier = self._earlier_wells(part)
         predict = (
             FORECASTERS[self.settings.forecaster]
-            .fit(past, self.reduced.readout[training_wells], self._earlier_wells)
+            .fit(past, self.reduced.readout[training_wells, part], earlier)
             .predict
         )
         centre = past.mean(axis=0)
         mean = predict(centre[None])
         return [
-            (
-                np.sqrt(len(plate.past) / (len(plate.past) - 1))
-                * (plate.readout - predict(centre + plate.past) + mean),
-                plate.similarity,
-            )
-            for plate in self._earlier_wells
+            np.sqrt(len(plate.past) / (len(plate.past) - 1))
+            * (plate.readout - predict(centre + plate.past) + mean)
+            for plate in earlier
         ]
 
     def _with_covariates(self, inputs: Float64Array) -> Float64Array:
@@ -164,15 +201,14 @@ class Residuals:
             return inputs
         return np.concatenate([inputs, self.covariates], axis=1)
 
-    @property
-    def _earlier_wells(self) -> Sequence[EarlierWells]:
-        """Wells of earlier plates, with covariates of 0 where this plate has covariates."""
-        if self.covariates is None:
-            return self.reduced.earlier
-        count = self.covariates.shape[1]
+    def _earlier_wells(self, part: slice) -> Sequence[EarlierWells]:
+        """Return the wells of earlier plates in one part, with covariates of 0 if any are used."""
+        count = 0 if self.covariates is None else self.covariates.shape[1]
         return [
             replace(
-                plate, past=np.concatenate([plate.past, np.zeros((len(plate.past), count))], axis=1)
+                plate,
+                past=np.pad(plate.past[:, part], ((0, 0), (0, count))),
+                readout=plate.readout[:, part],
             )
             for plate in self.reduced.earlier
         ]
@@ -191,6 +227,8 @@ class Departures:
     """Standard deviation of the residual lengths of untreated wells."""
     earlier_spread: float | None
     """Standard deviation of the residual lengths of untreated wells on earlier plates."""
+    embedding_share: Float64Array
+    """(N,) fraction of the squared length that is due to the embedding, NaN where not scored."""
     used: BoolArray  # (N,), True where scored
     residuals: Residuals  # of the scored wells
     left_out: dict[str, str]
@@ -285,7 +323,28 @@ def residuals_of_scorable_wells(
     if settings.forecast_from is not ForecastFrom.DOSING:
         others = ()  # a forecast from post-dose days depends on the drugs of this plate
     reduced = reduce_plate(trajectories, used, before, after, others, settings.sequence_model)
-    return Residuals(reduced, untreated, settings), used, left_out
+    return Residuals(reduced, untreated, settings, _replicates(trajectories, used)), used, left_out
+
+
+def _replicates(trajectories: Trajectories, used: BoolArray) -> IndexArray:
+    """Return the number of the set of replicates of each of the n used wells of a mask (N,).
+
+    The sets are the wells of each treatment. The untreated wells are divided into sets of about the
+    same size, by name, so that untreated and treated wells take part in the same way.
+    """
+    rows = np.flatnonzero(used)
+    keys = [(trajectories.groups[row], trajectories.treatments[row]) for row in rows]
+    treated = Counter(key for key in keys if key[0] is not Group.UNTREATED)
+    number_of = {key: number for number, key in enumerate(treated)}
+    untreated = sorted(
+        (place for place, key in enumerate(keys) if key[0] is Group.UNTREATED),
+        key=lambda place: trajectories.wells[rows[place]],
+    )
+    size = int(np.median(list(treated.values()))) if treated else 1
+    count = max(1, len(untreated) // size)
+    sets = np.array([number_of.get(key, 0) for key in keys], dtype=np.intp)
+    sets[untreated] = len(treated) + np.arange(len(untreated)) % count
+    return sets
 
 
 def _scorable_wells(
@@ -342,12 +401,14 @@ def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, s
     for name, values in lengths.by_metric.items():
         own = clip_outliers(values[untreated], values[untreated])
         spreads[name] = (
-            moderated_spread(own, lengths.metric, lengths.earlier, lengths.similarity)
+            moderated_spread(own, lengths.metric.main.metric, lengths.earlier, lengths.similarity)
             if name is MetricName.MAHALANOBIS
             else moderated_spread(own, None)
         )
         scores[name] = np.full(len(used), np.nan)
         scores[name][used] = (values - own.mean()) / spreads[name]
+    embedding_share = np.full(len(used), np.nan)
+    embedding_share[used] = lengths.embedding_share
     own = lengths.by_metric[MetricName.MAHALANOBIS][untreated]
     earlier = lengths.earlier
     return Departures(
@@ -358,6 +419,7 @@ def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, s
         earlier_spread=float(np.sqrt(np.average(earlier**2, weights=lengths.similarity)))
         if earlier.size
         else None,
+        embedding_share=embedding_share,
         used=used,
         residuals=residuals,
         left_out=left_out,
@@ -424,15 +486,19 @@ class _Lengths:
     by_metric: dict[MetricName, Float64Array]  # each (n,)
     earlier: Float64Array  # (E,) Mahalanobis lengths of earlier wells, centred per plate
     similarity: Float64Array  # (E,) similarity of their plates
-    metric: Mahalanobis
+    metric: CombinedLength
+    embedding_share: Float64Array  # (n,): fraction of the squared length due to the embedding
 
 
 def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
     """Return the lengths of all residuals, with forecast and noise from the training wells."""
     residual = residuals.fitted_on(training_wells)
     earlier = residuals.of_earlier_wells(training_wells)
-    noise = Noise.estimate(residual[training_wells], residuals.shape, earlier)
-    metric = Mahalanobis.fit(residual, noise)
+    noise = residuals.estimate_noise(residual[training_wells], earlier)
+    replicates = residuals.replicates
+    if replicates is None:
+        replicates = np.arange(len(residual))
+    metric = CombinedLength.fit(residual, noise, residuals.reduced.parts, replicates)
     readout = residuals.reduced.readout
     earlier_lengths = [metric.lengths(rows) for rows, _ in earlier]
     return _Lengths(
@@ -451,4 +517,5 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
             [np.empty(0), *(np.full(len(rows), similarity) for rows, similarity in earlier)]
         ),
         metric=metric,
+        embedding_share=metric.embedding_share(residual, residuals.reduced.embedded),
     )

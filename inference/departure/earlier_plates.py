@@ -106,7 +106,7 @@ def earlier_plates(
             reader.observations(found, encoder_id),
             untreated,
             through_day=day,
-        ).trajectories(own.representation, own.embedding_weight)
+        ).trajectories(own.representation, embedding_weight=1.0)
         if (
             laid_out.representation == own.representation
         ):  # its tissue was measured, if this plate's was

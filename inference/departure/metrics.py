@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
-from schemas.arrays import Float64Array
+from schemas.arrays import Float64Array, IndexArray
 
 ISOTROPIC_SHARE = 0.5
 """Weight of the identity in the pre-dose shape: a direction without differences before dosing may
@@ -34,7 +35,9 @@ class Noise:
 
     covariance: Float64Array  # (K, K), positive definite
     effective_wells: float
-    """Number of wells in the estimate, without the K pseudo-wells of the shape."""
+    """Number of wells in the estimate, without the pseudo-wells of the shape."""
+    pseudo_wells: int
+    """Weight of the shape in wells: the number of directions of the largest part."""
 
     @classmethod
     def estimate(
@@ -67,7 +70,20 @@ class Noise:
             moment = moment + share * similarity * rows.T @ rows
             wells += share * similarity * (len(rows) - 1)
         variance = max(float(np.trace(moment)) / (k * wells), MIN_VARIANCE)
-        return cls((moment + k * variance * shape) / (wells + k), wells)
+        return cls((moment + k * variance * shape) / (wells + k), wells, k)
+
+    @classmethod
+    def of_parts(cls, parts: Sequence["Noise"]) -> "Noise":
+        """Return the Noise of residuals with independent parts, each of the same wells."""
+        return cls(
+            scipy.linalg.block_diag(*(part.covariance for part in parts)),
+            parts[0].effective_wells,
+            max(part.pseudo_wells for part in parts),
+        )
+
+    def of_part(self, part: slice) -> "Noise":
+        """Return the Noise of the directions of one part alone."""
+        return Noise(self.covariance[part, part], self.effective_wells, self.pseudo_wells)
 
     @property
     def whitening(self) -> Float64Array:
@@ -114,31 +130,52 @@ class Mahalanobis:
     matrix: Float64Array  # (K, K)
     weights: Float64Array
     """(K,) weights, 0…1, of the principal directions of the residuals."""
+    is_reproducible: bool = True
+    """False if no direction differs between treatments; all weights are then 1."""
 
     @classmethod
-    def fit(cls, residual: Float64Array, noise: Noise) -> "Mahalanobis":
+    def fit(cls, residual: Float64Array, noise: Noise, replicates: IndexArray) -> "Mahalanobis":
         """Return the metric fitted to residuals (n, K), with weights for directions above a Noise.
 
-        In whitened residuals, a direction of variance λ has the weight max(0, 1 − edge / λ). Below
-        the edge, n wells without effect would have the same variance, given the uncertainty of the
-        noise (largest eigenvalue of a ratio of two sample covariances: Wachter, Ann. Stat. 8,
-        1980). If no direction exceeds the edge, all weights are 1.
+        The mean residual of each set of replicates, times the root of its size, has the variance 1
+        in whitened directions without effects. A principal direction of these R rows along which
+        the variance is λ has the weight max(0, 1 − edge / λ). Below the edge, rows without effect
+        would have the same variance, given the uncertainty of the noise (largest eigenvalue of a
+        ratio of two sample covariances: Wachter, Ann. Stat. 8, 1980). If no direction exceeds the
+        edge, all weights are 1.
+
+        Parameters
+        ----------
+        residual
+            (n, K) residuals of all wells.
+        noise
+            Noise of the residuals of untreated wells.
+        replicates
+            (n,) number of the set of each well, 0…R − 1: treatments, and sets of untreated wells of
+            the same size, so that the weights do not favour treated wells.
         """
-        n, k = residual.shape
         whitening = noise.whitening
-        whitened = residual @ whitening.T
-        variance, directions = np.linalg.eigh(whitened.T @ whitened / n)
-        ratio = k / n
+        member = (replicates == np.arange(replicates.max() + 1)[:, None]).astype(np.float64)
+        rows = member @ residual / np.sqrt(member.sum(axis=1))[:, None]
+        whitened = rows @ whitening.T
+        count, k = whitened.shape
+        variance, directions = np.linalg.eigh(whitened.T @ whitened / count)
+        ratio = k / count
         noise_ratio = k / (noise.effective_wells + k)  # the noise includes K pseudo-wells
         edge = ((1 + np.sqrt(ratio + noise_ratio - ratio * noise_ratio)) / (1 - noise_ratio)) ** 2
         weights = np.where(variance > edge, 1 - edge / np.maximum(variance, edge), 0.0)
-        weights = weights if weights.any() else np.ones(k)
+        is_reproducible = bool(weights.any())
+        weights = weights if is_reproducible else np.ones(k)
         projection = directions.T @ whitening
-        return cls(projection.T @ (weights[:, None] * projection), weights)
+        return cls(projection.T @ (weights[:, None] * projection), weights, is_reproducible)
 
     def lengths(self, residual: Float64Array) -> Float64Array:
         """Return (n,) lengths of residuals (n, K)."""
         return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", residual, self.matrix, residual)))
+
+    def squared_noise(self, deviations: float) -> float:
+        """Return the mean squared length of noise plus a number of its standard deviations."""
+        return float(self.weights.sum() + deviations * np.sqrt(2 * (self.weights**2).sum()))
 
     @property
     def length_variance(self) -> float:

@@ -5,8 +5,10 @@ The directions do not depend on which wells were treated.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 
 import numpy as np
+import scipy
 
 from inference.ports import EarlierWells, SequenceModel
 from schemas.arrays import BoolArray, Float64Array
@@ -59,6 +61,14 @@ class ReducedPlate:
     earlier: tuple[EarlierWells, ...]
     """Untreated wells of other plates in the same directions."""
     notes: tuple[str, ...]
+    embedded: int = 0
+    """Number of directions, from the first, that are those of the embedding."""
+
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Directions of each kind of features: of the embedding, then of the measures."""
+        borders = dict.fromkeys((0, self.embedded, self.past.shape[1]))
+        return tuple(starmap(slice, pairwise(borders)))
 
     @property
     def readout(self) -> Float64Array:
@@ -76,7 +86,9 @@ class _Projection:
     """(kept,): 1 / standard deviation; 0 for features that do not vary."""
     embedded: int
     """Number of kept features, from the first, that are an embedding."""
-    directions: Float64Array  # (kept, K)
+    directions: Float64Array  # (kept, K): those of the embedding, then those of the measures
+    embedded_directions: int
+    """Number of directions, from the first, that are those of the embedding."""
     centre: Float64Array  # (K,) mean of the projected rows of the fit
 
     def project(self, rows: Float64Array) -> Float64Array:
@@ -109,9 +121,10 @@ def reduce_plate(
 ) -> ReducedPlate:
     """Reduce Trajectories of masked wells (N,) on days before and after dosing to a ReducedPlate.
 
-    The positions are in K principal directions, those of the differences between wells before
-    dosing and on the readout day. Differences are taken from the median well of each day, so that
-    wells may be imaged on different days before dosing.
+    The positions are in K principal directions of the differences between wells before dosing and
+    on the readout day. The embedding and the measures have directions of their own. Differences are
+    taken from the median well of each day, so that wells may be imaged on different days before
+    dosing.
 
     Parameters
     ----------
@@ -147,7 +160,13 @@ def reduce_plate(
         _earlier_wells(other, before, after[-1], projection, own, sequence_model)
         for other in others
     )
-    return ReducedPlate(own, np.stack(positions, axis=1), tuple(filter(None, earlier)), notes)
+    return ReducedPlate(
+        own,
+        np.stack(positions, axis=1),
+        tuple(filter(None, earlier)),
+        notes,
+        projection.embedded_directions,
+    )
 
 
 def _fit_projection(
@@ -166,7 +185,7 @@ def _fit_projection(
     """
     rows, kept, notes = _drop_incomplete_features(rows, trajectories)
     embedded = int(kept[: trajectories.embedding_dimension].sum())
-    factors = _scale_factors(rows, embedded, trajectories.embedding_weight)
+    factors = _scale_factors(rows, embedded)
     if not factors.any():
         problem = (
             f"none of {rows.shape[1]} features varies between wells; "
@@ -174,9 +193,12 @@ def _fit_projection(
         )
         raise ProfileError(trajectories.plate, "; ".join([problem, *notes]))
     scaled = _scale(rows, factors, embedded)
-    directions = _principal_directions(scaled, max(MIN_COMPONENTS, wells // WELLS_PER_COMPONENT))
+    max_count = max(MIN_COMPONENTS, wells // WELLS_PER_COMPONENT)
+    of_embedding = _principal_directions(scaled[:, :embedded], max_count)
+    of_measures = _principal_directions(scaled[:, embedded:], max_count)
+    directions = scipy.linalg.block_diag(of_embedding, of_measures)
     centre = scaled.mean(axis=0) @ directions
-    return _Projection(kept, factors, embedded, directions, centre), notes
+    return _Projection(kept, factors, embedded, directions, of_embedding.shape[1], centre), notes
 
 
 def _last_pre_dose_median(
@@ -348,14 +370,14 @@ def _drop_incomplete_features(
     return np.where(missing, 0.0, rows)[:, ~dropped], ~dropped, tuple(notes)
 
 
-def _scale_factors(rows: Float64Array, embedded: int, embedding_weight: float) -> Float64Array:
+def _scale_factors(rows: Float64Array, embedded: int) -> Float64Array:
     """Return (D,) factors that bring the embedding and the measures to one scale.
 
     The first ``embedded`` columns are the embedding. All its features are divided by their common
     standard deviation: many features are 0 in nearly all images, and scaling them one by one would
     amplify their noise. Measures are divided by their own robust standard deviation. If both exist,
-    the median length of the embedding's rows equals that of the measures, times the embedding's
-    weight. Columns that do not vary have the factor 0.
+    the median length of the embedding's rows equals that of the measures. Columns that do not vary
+    have the factor 0.
     """
     varies = np.asarray(rows.std(axis=0) > ROUNDING_ERROR * np.abs(rows).max(axis=0, initial=0.0))
     robust = np.maximum(
@@ -369,10 +391,8 @@ def _scale_factors(rows: Float64Array, embedded: int, embedding_weight: float) -
         )
         if varies[embedded:].any():
             scaled = _scale(rows, factors, embedded)
-            factors[:embedded] *= (
-                embedding_weight
-                * _median_length(scaled[:, embedded:])
-                / _median_length(scaled[:, :embedded])
+            factors[:embedded] *= _median_length(scaled[:, embedded:]) / _median_length(
+                scaled[:, :embedded]
             )
     return np.asarray(factors)
 
@@ -397,7 +417,7 @@ def _median_length(rows: Float64Array) -> float:
 def _principal_directions(rows: Float64Array, max_count: int) -> Float64Array:
     """Return (D, K) principal directions of rows (n, D), with K ≤ ``max_count``.
 
-    They are computed from the smaller of the two Gram matrices.
+    They are computed from the smaller of the two Gram matrices. K is 0 if no feature varies.
     """
     centred = rows - rows.mean(axis=0)
     if rows.shape[0] < rows.shape[1]:
@@ -405,5 +425,5 @@ def _principal_directions(rows: Float64Array, max_count: int) -> Float64Array:
         directions = centred.T @ (vectors / np.sqrt(np.maximum(values, np.finfo(float).tiny)))
     else:
         values, directions = np.linalg.eigh(centred.T @ centred)
-    kept = np.flatnonzero(values > 1e-9 * values[-1])[::-1][:max_count]
+    kept = np.flatnonzero(values > 1e-9 * values.max(initial=0.0))[::-1][:max_count]
     return np.asarray(directions[:, kept])

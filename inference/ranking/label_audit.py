@@ -17,7 +17,6 @@ import numpy as np
 from scipy.special import fdtri, logsumexp
 
 from inference.departure.departures import Residuals
-from inference.departure.metrics import Noise
 from inference.ranking.turned_plate import find_turned_plate
 from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.plate_map import Group
@@ -212,7 +211,7 @@ def _in_units_of_noise(residuals: Residuals, untreated: BoolArray) -> Float64Arr
         squared = np.empty(len(rows))
         for well in range(len(rows)):
             others = np.delete(rows, well, axis=0)
-            noise = Noise.estimate(others, residuals.shape, earlier)
+            noise = residuals.estimate_noise(others, earlier)
             difference = rows[well] - others.mean(axis=0)
             squared[well] = float(difference @ np.linalg.solve(noise.covariance, difference))
         k = rows.shape[1]
@@ -220,7 +219,7 @@ def _in_units_of_noise(residuals: Residuals, untreated: BoolArray) -> Float64Arr
             break
         trusted[np.flatnonzero(trusted)[squared.argmax()]] = False
         residual, earlier = residuals.fitted_on(trusted), residuals.of_earlier_wells(trusted)
-    noise = Noise.estimate(residual[trusted], residuals.shape, earlier)
+    noise = residuals.estimate_noise(residual[trusted], earlier)
     return np.asarray(residual @ noise.whitening.T)
 
 

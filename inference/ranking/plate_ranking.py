@@ -255,7 +255,9 @@ def _departures(
 
     residuals, used, left_out = score({})
     if settings.leave_out_outliers:
-        out, far = find_pre_dose_outliers(residuals.reduced.past)
+        past, parts = residuals.reduced.past, residuals.reduced.parts
+        found = [find_pre_dose_outliers(past[:, part]) for part in parts]
+        out, far = np.any([each for each, _ in found], 0), np.max([each for _, each in found], 0)
         names = np.array(trajectories.wells)[used]
         if excluded := {
             str(names[well]): PRE_DOSE_OUTLIER.format(far=far[well]) for well in np.flatnonzero(out)
@@ -432,9 +434,17 @@ def _place_treatments(
             rank_low=int(scores.rank_low[i]),
             rank_high=int(scores.rank_high[i]),
             chance_best=float(scores.chance_best[i]),
+            embedding_share=_embedding_share(departures, treatments[i]),
         )
         for i in np.argsort(scores.rank, kind="stable")
     )
+
+
+def _embedding_share(departures: Departures, treatment: _Treatment) -> float | None:
+    """Return the contribution of the embedding to a treatment's score; None for one part alone."""
+    if len(departures.residuals.reduced.parts) == 1:
+        return None
+    return float(departures.embedding_share[treatment.wells].mean())
 
 
 def _place_wells(

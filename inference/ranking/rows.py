@@ -70,6 +70,7 @@ def treatment_ranks(
             rank_low=place.rank_low,
             rank_high=place.rank_high,
             chance_best=place.chance_best,
+            embedding_share=place.embedding_share,
             p_value=place.evidence.p_value,
             p_floor=place.evidence.p_floor,
             q_value=place.evidence.q_value,

@@ -10,7 +10,6 @@ import scipy
 from scipy.special import chdtri, chndtr
 
 from inference.departure.departures import Residuals
-from inference.departure.metrics import Noise
 from inference.ranking.significance import permutation_p_values
 from schemas.arrays import Float64Array, IndexArray
 from schemas.ranking import Direction
@@ -68,31 +67,60 @@ def compare_with_untreated(
     pool = residuals.untreated.copy()
     pool[treated] = True
     residual, earlier = residuals.fitted_on(pool), residuals.of_earlier_wells(pool)
-    whitening = Noise.estimate(
-        residual[pool] - residual[pool].mean(axis=0), residuals.shape, earlier
+    whitening = residuals.estimate_noise(
+        residual[pool] - residual[pool].mean(axis=0), earlier
     ).whitening
     p_value, p_forward = permutation_p_values(
         residual[treated] @ whitening.T,
         residual[residuals.untreated] @ whitening.T,
-        _unit_vector(whitening @ residuals.development),
+        _forward(residuals, whitening),
         rng,
     )
     difference = _mean_difference(residuals, treated)
     noise_variance = 1 / len(treated) + 1 / int(residuals.untreated.sum())
-    direction = _unit_vector(residuals.noise.whitening @ residuals.development)
-    forward = float(difference @ direction)
-    across = _noise_corrected_length(
-        difference - forward * direction, noise_variance, len(difference) - 1
-    )
-    wells = residuals.noise.effective_wells
+    forward, across = _along_and_across(residuals, difference, noise_variance)
+    noise = residuals.noise
     # The noise of few wells is underestimated.
-    correction = np.sqrt(_degrees_of_freedom(wells) / (wells + len(difference)))
+    correction = np.sqrt(
+        _degrees_of_freedom(noise.effective_wells) / (noise.effective_wells + noise.pseudo_wells)
+    )
     return TreatmentTest(
         p_value,
         _noise_corrected_length(difference * correction, noise_variance, len(difference)),
-        *_effect_interval(difference, noise_variance, wells),
+        *_effect_interval(difference, noise_variance, noise.effective_wells, noise.pseudo_wells),
         _direction(p_forward, forward, across),
     )
+
+
+def _forward(residuals: Residuals, whitening: Float64Array) -> Float64Array:
+    """Return the (K,) unit vector of the untreated development in whitened directions.
+
+    Where both are compared, it is the development of the measures: their growth is along a line,
+    and that of an embedding is not.
+    """
+    main = residuals.reduced.parts[-1]
+    development = np.zeros_like(residuals.development)
+    development[main] = residuals.development[main]
+    return _unit_vector(whitening @ development)
+
+
+def _along_and_across(
+    residuals: Residuals, difference: Float64Array, noise_variance: float
+) -> tuple[float, float]:
+    """Return the lengths of a difference (K,) along the untreated development and across it.
+
+    Of the embedding, only the length beyond that of the measures is across the development.
+    """
+    main = residuals.reduced.parts[-1]
+    direction = _forward(residuals, residuals.noise.whitening)
+    forward = float(difference @ direction)
+    beside = (difference - forward * direction)[main]
+    across = _noise_corrected_length(beside, noise_variance, len(beside) - 1)
+    by_embedding = difference[: main.start]
+    excess = _noise_corrected_length(by_embedding, noise_variance, len(by_embedding)) ** 2 - float(
+        difference[main] @ difference[main]
+    )
+    return forward, float(np.sqrt(across**2 + max(0.0, excess)))
 
 
 def residual_cosine(residuals: Residuals, ones: IndexArray, others: IndexArray) -> float | None:
@@ -143,7 +171,7 @@ def _degrees_of_freedom(noise_wells: float) -> float:
 
 
 def _effect_interval(
-    difference: Float64Array, noise_variance: float, noise_wells: float
+    difference: Float64Array, noise_variance: float, noise_wells: float, pseudo_wells: int
 ) -> tuple[float, float]:
     """Return the 90 % interval of the distance between mean residuals.
 
@@ -157,8 +185,8 @@ def _effect_interval(
         (K,) difference of mean residuals in units of the noise.
     noise_variance
         Variance of the difference per direction.
-    noise_wells
-        Effective wells of the noise.
+    noise_wells, pseudo_wells
+        Effective wells of the noise, and the weight of its shape in wells.
     """
     k, degrees_of_freedom = len(difference), _degrees_of_freedom(noise_wells)
     noise_factor = (
@@ -169,7 +197,7 @@ def _effect_interval(
         float(difference @ difference)
         / noise_variance
         * degrees_of_freedom
-        / (noise_wells + k)
+        / (noise_wells + pseudo_wells)
         * noise_factor
     )
 

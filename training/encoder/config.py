@@ -144,7 +144,7 @@ class EncoderModelSection(ConfigSection):
         default=0.0,
         ge=0,
         le=100,
-        description="weight of the embedding in a ranking by embedding and measures; "
+        description="above 0: a ranking by embedding and measures uses the embedding; "
         "0: measures alone",
     )
     last_blocks: int | None = Field(

@@ -85,8 +85,7 @@ class BundleDescription:
     notice: str
     model_card: str
     ranking_weight: float = 0.0
-    """Weight of the embedding in a ranking by embedding and measures; ``python -m
-    benchmarks.ranking --parts weights`` compares weights."""
+    """Above 0: a ranking by embedding and measures uses the embedding."""
 
 
 def read_licence(distribution: str) -> str:

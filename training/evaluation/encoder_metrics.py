@@ -172,7 +172,7 @@ def _measure_scores(
     plates: Sequence[EvaluationPlate], *, service_calibration: bool
 ) -> dict[str, list[Array]]:
     scores = {
-        "uncalibrated": [departure_scores(plate, None, "measures", 1.0) for plate in plates],
+        "uncalibrated": [departure_scores(plate, None, "measures") for plate in plates],
         "calibrated": calibrated_percent(plates, None, with_measures=True),
     }
     if service_calibration:
@@ -189,11 +189,9 @@ def _embedding_scores(
     embedded = list(zip(plates, embeddings.plates, strict=True))
     weight = embeddings.ranking_weight
     scores = {
-        "uncalibrated": [
-            departure_scores(plate, each, "embedding", 1.0) for plate, each in embedded
-        ],
+        "uncalibrated": [departure_scores(plate, each, "embedding") for plate, each in embedded],
         "uncalibrated_both": [
-            departure_scores(plate, each, "both" if weight else "measures", weight)
+            departure_scores(plate, each, "both" if weight else "measures")
             for plate, each in embedded
         ],
         "calibrated": calibrated_percent(plates, embeddings.plates, with_measures=False),

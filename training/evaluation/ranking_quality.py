@@ -49,7 +49,7 @@ def kill_correlation(scores: Array, kill: Array, untreated: Bools) -> float:
 
 
 def departure_scores(
-    plate: EvaluationPlate, embedding: Array | None, representation: Representation, weight: float
+    plate: EvaluationPlate, embedding: Array | None, representation: Representation
 ) -> Array:
     """Return the service's uncalibrated score of each well, (N,), by its embedding, (N, 2, D).
 
@@ -59,11 +59,9 @@ def departure_scores(
     ----------
     embedding
         (N, 2, D) on the dosing and the readout day; None for the measures alone.
-    weight
-        Weight of the embedding if the representation is ``both``.
     """
     table = rank_plate(
-        evaluation_trajectories(plate, embedding, representation, weight),
+        evaluation_trajectories(plate, embedding, representation),
         dosing_day=DOSED_ON_DAY,
         readout_day=READOUT_DAY,
         seed=_SEED,
@@ -73,7 +71,7 @@ def departure_scores(
 
 
 def evaluation_trajectories(
-    plate: EvaluationPlate, embedding: Array | None, representation: Representation, weight: float
+    plate: EvaluationPlate, embedding: Array | None, representation: Representation
 ) -> Trajectories:
     """Return a plate's Trajectories with an embedding, (N, 2, D), as a ranking needs them."""
     blocks = {
@@ -95,7 +93,6 @@ def evaluation_trajectories(
             *(RANKED_MEASURES if features.shape[2] > dimension else ()),
         ),
         embedding_dimension=dimension,
-        embedding_weight=weight,
         encoder_id="evaluated" if dimension else "",
     )
 
@@ -190,7 +187,7 @@ def deterioration_percent(
     )
     trajectories = [
         evaluation_trajectories(
-            plate, None if embeddings is None else embeddings[place], representation, 1.0
+            plate, None if embeddings is None else embeddings[place], representation
         )
         for place, plate in enumerate(plates)
     ]

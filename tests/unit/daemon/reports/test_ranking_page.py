@@ -107,6 +107,11 @@ def test_a_treatment_is_listed_with_score_interval_ranks_effect_and_verdict() ->
     ) in text
 
 
+def test_the_share_of_the_embedding_is_shown_where_both_are_compared() -> None:
+    assert "4.20 3.10 … 5.30 embedding: 34% 1" in text_of(with_treatment(embedding_share=0.34))
+    assert "embedding:" not in text_of(with_treatment(embedding_share=None))
+
+
 def test_an_observed_change_is_shown_with_its_first_day() -> None:
     reasons = (
         Reason(measure="log_area", seen="smaller", spreads=-3.14, from_day=8, wells=("D02",)),

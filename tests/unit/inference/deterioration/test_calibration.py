@@ -13,7 +13,6 @@ from inference.deterioration.calibration import (
     calibrate,
     refit,
 )
-from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.models import DeteriorationModel, Predictor, RidgeModel
 from inference.deterioration.well_order import drift_of
 from schemas.calibration import CalibrationCard
@@ -73,6 +72,14 @@ def calibration_of(plates: list[AssayPlate]) -> Calibration:
 
 def assayed(count: int, first_seed: int = 0) -> list[AssayPlate]:
     return [known_plate(seed).assayed() for seed in range(first_seed, first_seed + count)]
+
+
+def hidden_assay(plate: KnownPlate, seed: int) -> AssayPlate:
+    """Return a plate whose measures are noise in place of the values that show the kill."""
+    features = plate.trajectories.features.copy()
+    shown = features[:, 1:, 16:]
+    features[:, 1:, 16:] = np.random.default_rng(seed).permutation(shown, axis=0)
+    return replace(plate, trajectories=replace(plate.trajectories, features=features)).assayed()
 
 
 def distance_of(calibration: Calibration, plate: KnownPlate) -> float:
@@ -205,31 +212,48 @@ def test_the_model_with_the_smallest_error_on_left_out_plates_is_selected(
 
 
 @pytest.mark.usefixtures("ridge_alone")
-@pytest.mark.parametrize("embedding", [0, 16])
-def test_left_out_predictions_use_nothing_of_their_plate(embedding: int) -> None:
-    plates = [known_plate(seed, embedding=embedding).assayed() for seed in range(4)]
-    features = [
-        PlateFeatures.from_trajectories(
-            plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
-        )
-        for plate in plates
-    ]
-    percent = [np.array(list(plate.deterioration_percent.values())) for plate in plates]
+def test_left_out_predictions_use_nothing_of_their_plate() -> None:
+    plates = assayed(4)
+    changed = replace(
+        plates[3],
+        deterioration_percent={
+            well: 100 - percent for well, percent in plates[3].deterioration_percent.items()
+        },
+    )
+    own, other = learn(plates), learn([*plates[:3], changed])
+    assert own.left_out_percent[-60:] == pytest.approx(other.left_out_percent[-60:])
+    assert own.left_out_percent[:60] != pytest.approx(other.left_out_percent[:60])
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_an_embedding_that_shows_a_hidden_kill_is_used() -> None:
+    plates = [hidden_assay(known_plate(seed, embedding=16), seed) for seed in range(6)]
     card = learn(plates)
-    expected = []
-    for out in range(4):
-        rest = [plate for plate in range(4) if plate != out]
-        space = FeatureSpace.fit(
-            [features[plate] for plate in rest],
-            "both" if card.representation == "both" else "measures",
-        )
-        rows = np.concatenate([space.transform(features[plate]) for plate in rest])
-        fitted = RidgeModel().fit(
-            rows, np.concatenate([percent[plate] for plate in rest]), np.repeat(np.arange(3), 60), 1
-        )
-        expected += np.clip(fitted(space.transform(features[out])), 0, 100).tolist()
-    assert card.left_out_percent == pytest.approx(expected)
-    assert card.left_out_error == pytest.approx(np.concatenate(percent) - expected)
+    assert (card.model, card.representation) == ("kernel", "both")
+    share = refit(plates, card, seed=1).embedding_share(
+        plates[0].trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert share is not None
+    assert np.nanmean(share) > 0.5
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_an_embedding_of_noise_is_not_used() -> None:
+    rng = np.random.default_rng(0)
+    plates = []
+    for seed in range(5):
+        plate = known_plate(seed, embedding=16)
+        features = plate.trajectories.features.copy()
+        features[:, :, :16] = rng.normal(size=features[:, :, :16].shape)
+        noisy = replace(plate, trajectories=replace(plate.trajectories, features=features))
+        plates.append(noisy.assayed())
+    card = learn(plates)
+    assert (card.model, card.representation) == ("ridge", "measures")
+    share = refit(plates, card, seed=1).embedding_share(
+        plates[0].trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert share is not None
+    assert np.nanmax(share) == 0
 
 
 @pytest.mark.usefixtures("ridge_alone")

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.deterioration.features import EMBEDDING_COMPONENTS, FeatureSpace, PlateFeatures
+from inference.deterioration.features import FeatureSpace, PlateFeatures, Whitening
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
@@ -165,16 +165,28 @@ def test_a_plate_without_untreated_wells_is_refused() -> None:
         features_of(replace(plate, groups=(Group.SCREENING,) * len(plate.wells)))
 
 
-def test_an_embedding_is_projected_on_components_of_the_training_plates() -> None:
+def test_untreated_wells_of_the_training_plates_whiten_an_embedding() -> None:
     training, other = (features_of(known_plate(seed, embedding=40).trajectories) for seed in (1, 2))
     space = FeatureSpace.fit([training], "embedding")
     rows = space.transform(other)
-    assert rows.shape[1] == 2 * EMBEDDING_COMPONENTS
+    assert rows.shape[1] == space.embedded == 40
     alone = changed(
         known_plate(2, embedding=40).trajectories, 1e3, wells=30, day=1, feature=slice(40)
     )
     assert (space.transform(features_of(alone))[29] == rows[29]).all()
     assert np.abs(space.transform(features_of(alone))[30]).max() > 100 * np.abs(rows).max()
+
+
+def test_whitening_is_the_inverse_root_of_the_shrunk_covariance() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(9, 12)) * np.arange(1.0, 13.0)
+    rows -= rows.mean(axis=0)
+    covariance = rows.T @ rows / 9
+    shrunk = 0.7 * covariance + 0.3 * np.trace(covariance) / 12 * np.eye(12)
+    values, vectors = np.linalg.eigh(shrunk)
+    wells = rng.normal(size=(5, 12))
+    expected = wells @ (vectors / np.sqrt(values)) @ vectors.T
+    assert Whitening.fit(rows).whiten(wells) == pytest.approx(expected)
 
 
 def test_features_of_both_are_those_of_measures_and_embedding() -> None:
@@ -184,13 +196,6 @@ def test_features_of_both_are_those_of_measures_and_embedding() -> None:
         for representation in ("measures", "embedding", "both")
     )
     assert (np.concatenate([measures, embedding], axis=1) == both).all()
-
-
-def test_a_short_embedding_has_as_many_components_as_dimensions() -> None:
-    assert (
-        rows_of(known_plate(1, embedding=3).trajectories, representation="embedding")[0].shape[1]
-        == 6
-    )
 
 
 @pytest.mark.parametrize(
