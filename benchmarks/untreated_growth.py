@@ -1,6 +1,6 @@
 """Compare the growth of untreated virtual spheroids with measured spheroids.
 
-    python -m benchmarks.untreated_growth --laboratories 12 --figure growth.png
+    python -m benchmarks.untreated_growth --figure growth.png
 
 The measured radii are those of the set ``growth_untreated`` of :mod:`benchmarks.real_data`; a row
 without a median of day 7 has no image on that day. The columns give the median radius on the days 1
@@ -115,7 +115,7 @@ def draw_figure(path: Path, groups: dict[str, list[GrowthCurve]]) -> None:
 def main() -> None:
     """Print the growth of measured and of virtual spheroids, and draw the figure if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--laboratories", type=int, default=6, help="of each renderer")
+    parser.add_argument("--laboratories", type=int, default=4, help="of each renderer")
     parser.add_argument("--figure", type=Path, help="file to write, PNG")
     arguments = parser.parse_args()
     groups: dict[str, list[GrowthCurve]] = {}
