@@ -23,7 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,7 +217,7 @@ def compare(
     quiet: ServiceProcess,
     subscribers: Sequence[Subscriber],
     *,
-    sent: Set[int],
+    sent: AbstractSet[int],
     kills: int,
 ) -> Result:
     """Return the differences between the service that was killed and the quiet one.

@@ -31,7 +31,13 @@ from inference.deterioration.calibration import (
 from inference.deterioration.well_order import by_deterioration, drift_sentence
 from inference.ranking.placement import Placement, ScoredPlate
 from inference.ranking.well_tissue import WellTissue
-from schemas.calibration import CalibrationCard, CalibrationPlate, Drift, MethodChoice
+from schemas.calibration import (
+    CalibrationCard,
+    CalibrationPlate,
+    Drift,
+    MethodChoice,
+    MethodRequest,
+)
 from schemas.errors import ProfileError
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
@@ -58,6 +64,8 @@ MISSING_MEASURES = (
     "the tissue of some images was not measured, and the calibration needs all measures"
 )
 OUTSIDE_CALIBRATION = "the calibration does not apply to this plate: {sentence}"
+REQUESTED_DEPARTURE = "a person requested departure for this plate"
+REQUESTED_NOTE = "A person requested deterioration for this plate."
 REPLACED_CALIBRATION_NOTE = (
     "The calibration of the plate's last ranking cannot be repeated from the store: the "
     "newest calibration was used."
@@ -127,12 +135,13 @@ class Calibrations:
         """Record that a plate (id) has a new assay, for :meth:`learn_noted`."""
         self._noted.add(plate)
 
-    def learn_noted(self) -> None:
+    def learn_noted(self) -> list[tuple[str | None, CalibrationCard]]:
         """Learn the calibrations of all lines with a new assay, before a ranking needs them.
 
-        A line that raises an unexpected exception does not stop the others. The rankings of its
-        plates then raise an alert.
+        Return each line with the card of each valid calibration. A line that raises an unexpected
+        exception does not stop the others. The rankings of its plates then raise an alert.
         """
+        valid: list[tuple[str | None, CalibrationCard]] = []
         for line in {
             plate_map.line
             for plate in sorted(self._noted)
@@ -142,10 +151,13 @@ class Calibrations:
                 continue
             try:
                 for plates in self._find(line).by_kind.values():
-                    self._newest(plates, line)
+                    card = self._newest(plates, line)
+                    if card is not None and card.valid:
+                        valid.append((line, card))
             except (ArithmeticError, LookupError, TypeError, ValueError):
                 log.exception("calibration.failed", line=line)
         self._noted.clear()
+        return valid
 
     def awaited_lines(
         self, pending: Collection[str], unread_assays: Collection[str]
@@ -170,7 +182,13 @@ class Calibrations:
             and (plate_map.plate in unread_assays or (plate_map.plate, plate_map.run) in assayed)
         )
 
-    def choose(self, plate_map: PlateMap, follows: Ranking | None, kind: PlateKind) -> Choice:
+    def choose(
+        self,
+        plate_map: PlateMap,
+        follows: Ranking | None,
+        kind: PlateKind,
+        request: MethodRequest | None = None,
+    ) -> Choice:
         """Return the Choice of calibration for a plate map, as in the ranking it follows, if any.
 
         Parameters
@@ -179,12 +197,28 @@ class Calibrations:
             The earlier ranking whose method is kept; None chooses the newest calibration.
         kind
             Kind of the plate. A calibration whose plates are of another kind is not used.
+        request
+            The method, and possibly the calibration, that a person requested.
+
+        Raises
+        ------
+        ProfileError
+            If a requested calibration cannot be used for this plate.
         """
         kind = kind.of(self._representation)
-        if self.method == "departure":
+        if request is not None:
+            return self._choose_requested(plate_map, kind, request)
+        requested = follows.requested_method if follows is not None else None
+        if requested == "departure":
+            return Choice(None, REQUESTED_DEPARTURE)
+        if self.method == "departure" and requested is None:
             return Choice(None)
         if follows is None:
             return self._choose_newest(plate_map, kind)
+        return self._choose_again(plate_map, follows, kind)
+
+    def _choose_again(self, plate_map: PlateMap, follows: Ranking, kind: PlateKind) -> Choice:
+        """Return the Choice by which an earlier ranking of a plate map's plate was made."""
         if follows.calibration is None:
             others = self._find(plate_map.line, plate_map).of_kind(kind)
             return Choice(
@@ -243,6 +277,39 @@ class Calibrations:
         )
         notes = (predicted, *placement.notes, *choice.notes)
         return Calibrated(replace(placement, notes=notes), card, drift)
+
+    def _choose_requested(
+        self, plate_map: PlateMap, kind: PlateKind, request: MethodRequest
+    ) -> Choice:
+        """Return the Choice that a person requested; raise ProfileError if it is not possible."""
+        if request.method == "departure":
+            return Choice(None, REQUESTED_DEPARTURE)
+        if request.calibration is None:
+            newest = self._choose_newest(plate_map, kind)
+            if newest.card is None:
+                why = newest.why_departure or NO_ASSAY
+                raise ProfileError(
+                    plate_map.plate,
+                    f"cannot be ranked by deterioration: {why}; expected a valid calibration of "
+                    f"the line {plate_map.line or '(none)'}",
+                )
+            return replace(newest, notes=(REQUESTED_NOTE, *newest.notes))
+        kept = self._store.calibration(request.calibration)
+        fitted = self._fit(request.calibration)
+        if kept is None or fitted is None or fitted.kind != kind:
+            raise ProfileError(
+                plate_map.plate,
+                f"cannot be ranked by the calibration {request.calibration}: it is not in the "
+                "store, its images are no longer there, or they were measured by another method; "
+                "expected the digest of a calibration in a ranking of this store",
+            )
+        if any(plate.plate == plate_map.plate for plate in kept[1]):
+            raise ProfileError(
+                plate_map.plate,
+                f"cannot be ranked by the calibration {request.calibration}: it was learned from "
+                "this plate; expected one of other plates",
+            )
+        return Choice(kept[0], notes=(REQUESTED_NOTE,))
 
     def _choose_newest(self, plate_map: PlateMap, kind: PlateKind) -> Choice:
         found = self._find(plate_map.line, plate_map)

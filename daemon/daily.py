@@ -38,6 +38,7 @@ from inference.ranking.placement import ScoredPlate
 from inference.ranking.plate_ranking import score_plate
 from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
+from inference.ranking.thesis_scale import thesis_scale
 from inference.ranking.well_tissue import tissue_by_well
 from schemas.errors import MachineError, OutputError, ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
@@ -248,6 +249,12 @@ class DailyPath:
         choice = self._choose(due)
         calibrated = self.calibrations.place(scored, tissue, plate, choice, day=due.day)
         placement = calibrated.placement
+        if due.request is not None and due.request.method != placement.method:
+            raise ProfileError(
+                due.plate_map.plate,
+                f"cannot be ranked by {due.request.method}: {calibrated.why_departure}; expected "
+                "a plate like the calibration plates",
+            )
         measured = plate.trajectories("measures", self.settings.embedding_weight)
         reasons = reasons_by_treatment(placement.treatments, measured, **days)
         wells = well_ranks(scored, placement, tissue)
@@ -259,7 +266,7 @@ class DailyPath:
         ranking = Ranking(
             treatments=treatment_ranks(placement, tissue, reasons),
             wells=wells,
-            scale=placement.scale,
+            scale=thesis_scale(scored, placement, tissue),
             quality=scored.quality,
             notes=(*placement.notes, *doses.notes),
             dose_responses=doses.dose_responses,
@@ -274,6 +281,7 @@ class DailyPath:
             replaces=due.previous.revision if due.previous else None,
             created_at=self.clock(),
             method=placement.method,
+            requested_method=due.requested_method,
             representation=representation,
             encoder_id=self.encoder_id,
             measured_by=plate.measured_by,
@@ -297,6 +305,8 @@ class DailyPath:
         previous = due.previous
         if previous is None or due.final > previous.final:
             return False
+        if due.requested_method != previous.requested_method:
+            return False
         card = self._choose(due).card
         if previous.inputs_digest != digest_with_calibration(due.inputs_digest, card):
             return False
@@ -308,7 +318,7 @@ class DailyPath:
         """Return the calibration by which a due day is to be ranked."""
         method = main_method(due.images, due.plate_map, due.day)
         return self.calibrations.choose(
-            due.plate_map, due.follows, PlateKind(has_scale(due.images), method)
+            due.plate_map, due.follows, PlateKind(has_scale(due.images), method), due.request
         )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:

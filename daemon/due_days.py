@@ -13,6 +13,7 @@ from inference.departure.assembly import dosing_notes, excluded_wells, select_im
 from inference.departure.departures import DepartureSettings
 from inference.departure.scales import scale_problems
 from inference.tissue.condition import ConditionSettings
+from schemas.calibration import Method, MethodRequest
 from schemas.errors import ProfileError
 from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
@@ -57,6 +58,14 @@ class Due:
     notes: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)  # why wells have no valid image
     is_past_deadline: bool = False  # the readout deadline of the plate has passed
+    request: MethodRequest | None = None  # of a person, instead of the configured choice
+
+    @property
+    def requested_method(self) -> Method | None:
+        """Method that a person requested for this ranking, or for the one that it follows."""
+        if self.request is not None:
+            return self.request.method
+        return self.follows.requested_method if self.follows is not None else None
 
     @property
     def ends_without_readout(self) -> bool:
@@ -276,11 +285,17 @@ class DueDays:
             deadline = since + self.settings.readout_deadline
         return self.clock() < deadline
 
-    def requested(self, plate_map: PlateMap, day: int, *, final: bool) -> Due:
+    def requested(
+        self,
+        plate_map: PlateMap,
+        day: int,
+        *,
+        final: bool,
+        request: MethodRequest | None = None,
+    ) -> Due:
         """Return a requested culture day of a plate map as Due, provisional or final.
 
-        The method is chosen again. A final day stays final.
-
+        The method is chosen again, as a request says. A final day stays final.
 
         Raises
         ------
@@ -309,6 +324,7 @@ class DueDays:
             follows=None,
             notes=(*dosing_notes(seen, plate_map), *made_final),
             excluded=excluded_wells(seen, plate_map, day),
+            request=request,
         )
 
     def _inputs_digest(self, plate_map: PlateMap, images: Sequence[VisitVersion], day: int) -> str:

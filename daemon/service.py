@@ -18,6 +18,7 @@ from daemon.daily import DailyPath
 from daemon.deliveries import Deliveries
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
+from daemon.late_calibrations import alert_about_late_calibration
 from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.wrong_images import WrongImages
@@ -245,7 +246,7 @@ class Service:
         self._save_inputs()
         pending = self.status.source.pending
         if not pending:
-            self.days.calibrations.learn_noted()
+            self._learn_calibrations()
         if isinstance(item, WellImage) and not pending.get(item.key.plate):
             self._rank_plates([item.key.plate], once=once)
         if time.monotonic() - self._last_sweep_s < SWEEP_S:
@@ -303,6 +304,11 @@ class Service:
             self.status.source = self.source.status(self.clock())
         return is_reading
 
+    def _learn_calibrations(self) -> None:
+        """Learn the calibrations of new assays, and offer them for plates with final rankings."""
+        for line, card in self.days.calibrations.learn_noted():
+            alert_about_late_calibration(card, line, self.store, self.alerts)
+
     def _rank_all(self) -> None:
         """Learn the new calibrations, then rank every plate (``run --once``).
 
@@ -311,7 +317,7 @@ class Service:
         self._save_inputs()
         self._watch_files()
         self._report_pending_plates()
-        self.days.calibrations.learn_noted()
+        self._learn_calibrations()
         present = self.source.plate_maps()
         for plate in self.store.plates():
             self._rank(plate, all_is_in=plate in present)

@@ -10,6 +10,15 @@ MethodChoice = Literal["auto", "departure", "deterioration"]
 """Configured method; ``auto`` selects deterioration where a valid calibration exists."""
 
 
+class MethodRequest(FrozenModel):
+    """Request of a person for the method of one plate, instead of the configured choice."""
+
+    method: Method
+    """Requested method."""
+    calibration: str | None = None
+    """Digest of the requested calibration; null for the newest one."""
+
+
 class CalibrationPlate(FrozenModel):
     """Inputs that a calibration used from one assay plate, identified by their digests."""
 

@@ -152,7 +152,11 @@ class WellRank(FrozenModel):
     efficacy_rank: int | None
     """Rank among the treated wells, 1 = strongest effect; null for untreated and left-out wells."""
     scale_position: int | None
-    """Position on the scale of the thesis; 1 = weakest effect."""
+    """Position among all wells with a score, untreated wells included: 1 = smallest score."""
+    condition_position: int | None = None
+    """Position among the treated wells: 1…x are intact wells by score, x + 1…n are exploded wells
+    by degree of explosion. Null for untreated wells and where no condition is known.
+    """
     score: float | None
     """Score with the same meaning as for treatments; null if the well has no usable image."""
     departures: dict[str, float] = Field(default={})
@@ -228,18 +232,25 @@ class RankingQuality(FrozenModel):
 
 
 class Scale(FrozenModel):
-    """Scale of B. Babu's thesis (docs/explanation/thesis.md), whose positions are 1…n.
+    """Scales of B. Babu's thesis (docs/explanation/thesis.md), whose positions begin with 1.
 
-    Positions 1…x are intact wells, ordered by deterioration. Positions x+1…n are exploded wells,
-    ordered by degree of explosion.
+    Method 1 places all wells by score: ``scale_position`` 1…``wells``. Method 2 places the treated
+    wells: ``condition_position`` 1…x are intact wells, ordered by score, and x + 1…n are exploded
+    wells, ordered by degree of explosion.
     """
 
     x: int | None
-    """Number of intact wells; null if wells are ranked by departure or the tissue was
-    not measured.
-    """
+    """Number of treated intact wells; null if the tissue was not measured."""
     n: int
-    """Number of ranked wells."""
+    """Number of treated wells that are placed by their condition; without a known condition, of
+    all ranked wells.
+    """
+    wells: int = 0
+    """Number of wells with a score, untreated wells included."""
+    untreated_first: float | None = None
+    """Share of the u untreated wells among the first u positions of all wells: 1 = no treated well
+    is among them. Null without an untreated well.
+    """
 
 
 class LabelDoubt(FrozenModel):
@@ -323,6 +334,10 @@ class RankingHead(FrozenModel):
     """Notice that SpheroRank is for research use only."""
     method: Method
     """Method by which wells and treatments are ranked."""
+    requested_method: Method | None = None
+    """Method that a person requested with `spherorank rank plate --method`, and that later rankings
+    of the plate keep; null if the settings decided the method.
+    """
     representation: Literal["embedding", "measures", "both"]
     """Features that were compared."""
     encoder_id: str

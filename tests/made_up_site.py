@@ -12,7 +12,7 @@ from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.due_days import DaySettings, DueDays
 from inference.departure.departures import DepartureSettings
 from inference.tissue.condition import ConditionSettings
-from schemas.calibration import MethodChoice
+from schemas.calibration import MethodChoice, MethodRequest
 from schemas.messages import AlertKind
 from schemas.observation import NewMeasures, Observation, VisitVersion
 from schemas.plate_map import Group, PlateMap, WellEntry
@@ -264,9 +264,9 @@ class Site:
         """Return the newest ranking of a plate on a culture day."""
         return [each for each in self.store.rankings(plate.plate) if each.day == day][-1]
 
-    def again(self, plate: PlateMap) -> Ranking | None:
+    def again(self, plate: PlateMap, request: MethodRequest | None = None) -> Ranking | None:
         """Rank day 10 of a plate as ``spherorank rank plate`` does; None if nothing is new."""
-        due = self.days.due_days.requested(plate, 10, final=False)
+        due = self.days.due_days.requested(plate, 10, final=False, request=request)
         return None if self.days.is_current(due) else self.days.rank_day(due)
 
     def alerts(self, kind: AlertKind) -> list[str]:

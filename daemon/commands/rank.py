@@ -1,7 +1,7 @@
 """Commands that rank without the service: ``rank plate``, ``specimen`` and ``profiles``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from daemon.commands.console import (
     exit_if_refused,
     screen,
 )
+from schemas.calibration import MethodRequest
 from schemas.forecast import ForecastFrom, MetricName
 
 group = typer.Typer(
@@ -38,6 +39,19 @@ def plate(
             "--final", help="Make the ranking final: images that are missing now stay missing."
         ),
     ] = False,
+    method: Annotated[
+        Literal["departure", "deterioration"] | None,
+        typer.Option(
+            help="Method of this plate, which later rankings keep; without it, the settings decide."
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Digest of the calibration to use; implies --method deterioration. Without it, "
+            "the newest calibration of the line."
+        ),
+    ] = None,
     audit: AuditOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -50,7 +64,16 @@ def plate(
     from daemon.jobs import offline_ranking, ranking_tables
 
     logs.install(None)
-    ranking = offline_ranking.rank_plate_again(load_config(config), plate, day, final=final)
+    if calibration is not None and method == "departure":
+        raise typer.BadParameter("departure uses no calibration; expected deterioration")
+    chosen = "deterioration" if calibration is not None else method
+    ranking = offline_ranking.rank_plate_again(
+        load_config(config),
+        plate,
+        day,
+        final=final,
+        request=None if chosen is None else MethodRequest(method=chosen, calibration=calibration),
+    )
     screen.print(ranking_tables.treatments_table(ranking, ranking_tables.title_of(ranking)))
     if audit:
         screen.print(ranking_tables.label_doubts_table(ranking, ranking.plate))

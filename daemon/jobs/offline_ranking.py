@@ -11,6 +11,7 @@ from daemon.config import Config
 from inference.bundle import load_bundle
 from inference.departure.departures import DepartureSettings
 from inference.profiles import ProfileRanking, rank_profiles
+from schemas.calibration import MethodRequest
 from schemas.errors import ProfileError
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
@@ -20,7 +21,14 @@ _one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 @_one_blas_thread  # type: ignore[untyped-decorator]  # threadpoolctl has no types
-def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool) -> Ranking:
+def rank_plate_again(
+    config: Config,
+    plate: str,
+    day: int | None,
+    *,
+    final: bool,
+    request: MethodRequest | None = None,
+) -> Ranking:
     """Rank a stored plate (id) on a day, or the readout day; return the new or unchanged Ranking.
 
     A new revision is stored only if its inputs differ from those of the last revision. Otherwise
@@ -32,11 +40,14 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
         The culture day; None for the readout day of the plate map.
     final
         Whether images that are missing now stay missing, so that the ranking is final.
+    request
+        Method and calibration that a person requested; None for the configured choice.
 
     Raises
     ------
     ProfileError
-        If the store has no map of this plate, no image of this day, or the day cannot be ranked.
+        If the store has no map of this plate, no image of this day, or the day cannot be ranked, or
+        not by the requested method. Then nothing is stored.
     """
     with closing(wiring.open_store(config)) as store:
         plate_map = store.plate_map(plate)
@@ -51,7 +62,7 @@ def rank_plate_again(config: Config, plate: str, day: int | None, *, final: bool
         card = load_bundle(config.encoder.bundle).card
         days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
         due = days.due_days.requested(
-            plate_map, plate_map.readout_day if day is None else day, final=final
+            plate_map, plate_map.readout_day if day is None else day, final=final, request=request
         )
         if due.previous is not None and days.is_current(due):
             days.write_files(due.previous)

@@ -1,7 +1,7 @@
-"""Text of a report about predicted deterioration: wells, the scale of ranks and the calibration."""
+"""Text of a report about predicted deterioration: wells and the calibration."""
 
 from schemas.calibration import CalibrationCard
-from schemas.ranking import Ranking, Scale, WellRank
+from schemas.ranking import Ranking, WellRank
 
 SCORE_MEANINGS = {
     "departure": "0 = like untreated; larger = further towards deterioration.",
@@ -27,7 +27,7 @@ def format_deterioration(row: WellRank) -> str:
 
 
 def deterioration_facts(ranking: Ranking) -> dict[str, str]:
-    """Return the scale, calibration and drift of a ranking as text, by name; empty without one."""
+    """Return the calibration and drift of a ranking as text, by name; empty without one."""
     if ranking.calibration is None:
         return {}
     used = ranking.method == "deterioration"
@@ -39,7 +39,7 @@ def deterioration_facts(ranking: Ranking) -> dict[str, str]:
             f"{ranking.drift.percentile:.0f} % of these are closer to the others: "
             f"{where} their range"
         )
-    return ({"Scale": _scale(ranking.scale)} if used else {}) | facts
+    return facts
 
 
 def _calibration(card: CalibrationCard) -> str:
@@ -59,14 +59,3 @@ def _calibration(card: CalibrationCard) -> str:
     if card.percent_low is not None and card.percent_high is not None:
         parts.append(f"measured deterioration {card.percent_low:.0f} to {card.percent_high:.0f} %")
     return "; ".join([*parts, f"digest {card.digest}"])
-
-
-def _scale(scale: Scale) -> str:
-    """Return the positions of intact and of exploded wells on the scale as text."""
-    if scale.x is None:
-        return f"1…{scale.n} by predicted deterioration"
-    intact = f"1…{scale.x} intact by predicted deterioration" if scale.x else "none intact"
-    exploded = (
-        f"{scale.x + 1}…{scale.n} exploded by degree" if scale.x < scale.n else "none exploded"
-    )
-    return f"{intact}, {exploded}"

@@ -25,6 +25,7 @@ from daemon.reports.html_parts import (
     verdict_mark,
 )
 from daemon.reports.plate_svg import have_plate_positions, plate_svg
+from daemon.reports.scale_section import scale_section
 from schemas.plate_map import Group
 from schemas.ranking import Direction, Gate, Ranking, RankingQuality, TreatmentRank
 
@@ -53,6 +54,7 @@ def ranking_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
             _treatments_section(ranking),
             dose_section(ranking),
             _plate_section(ranking),
+            scale_section(ranking),
             _wells_to_check_section(ranking),
             gallery_section(ranking, pictures),
             provenance_section(_provenance(ranking)),

@@ -4,7 +4,7 @@ Intact wells are ordered by their predicted percent. Exploded wells follow, by d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -12,11 +12,18 @@ import numpy.typing as npt
 
 from inference.deterioration.calibration import MAX_RELATIVE_DISTANCE, Calibration
 from inference.ranking.placement import Placement, ScoredPlate, TreatmentPlace, WellPlace
+from inference.ranking.thesis_scale import (
+    ExplosionDegrees,
+    explosion_degrees,
+    is_condition_known,
+    is_exploded,
+    rank_by_condition,
+    refused_wells,
+)
 from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
 from inference.ranking.well_tissue import WellTissue
 from schemas.calibration import Drift
-from schemas.ranking import Condition, Scale, Verdict
-from schemas.tissue import Unsure
+from schemas.ranking import Verdict
 from schemas.trajectory import Trajectories
 
 Array = npt.NDArray[np.float64]
@@ -46,14 +53,6 @@ NO_CONDITION_NOTE = (
     "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
     "predicted deterioration."
 )
-
-
-@dataclass(frozen=True)
-class ExplosionDegrees:
-    """The values by which the exploded wells of a plate are ordered."""
-
-    by_well: Mapping[str, float]  # exploded wells only
-    are_spreads: bool  # True if some well has no degree, so that all are ordered by their spread
 
 
 def drift_sentence(drift: Drift) -> str:
@@ -98,9 +97,9 @@ def by_deterioration(
 ) -> tuple[Placement, Drift]:
     """Return (Placement, Drift) of a ScoredPlate by a Calibration, from tissue and Trajectories.
 
-    The order is by predicted deterioration. On the scale of the thesis, positions 1…x are the
-    intact wells by predicted percent, and x + 1…n the exploded wells by degree. A treatment is
-    ordered by the mean percent of its wells, then by its share of exploded wells, then by their
+    The order is by predicted deterioration: intact wells by predicted percent, and above them the
+    exploded wells by degree. A treatment is ordered by the mean percent of its wells, then by its
+    share of exploded wells, then by their
     degree. A treatment with the verdict growth did not deteriorate and is ordered below all others.
     The tests of the treatments are unchanged: they answer whether a treatment departs at all.
 
@@ -120,13 +119,7 @@ def by_deterioration(
         for well in each.wells
     }
     row_of = {well: row for row, well in enumerate(trajectories.wells)}
-    refused = [
-        each.well
-        for each in scored.wells
-        if Unsure.NO_BACKGROUND in each.unsure
-        and each.well not in tissue
-        and departed.wells[each.well].score is not None
-    ]
+    refused = refused_wells(scored, departed, tissue)
     percents = {
         well: _percent_of(
             tissue.get(well),
@@ -140,17 +133,15 @@ def by_deterioration(
         if place.score is not None and well not in refused
     }
     percents = {well: place for well, place in percents.items() if place.score is not None}
-    degrees = _explosion_degrees({well: tissue[well] for well in percents if well in tissue})
+    degrees = explosion_degrees({well: tissue[well] for well in percents if well in tissue})
     treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
-    wells = {well: WellPlace() for well in departed.wells} | percents
-    wells |= _ranked_wells({well: percents[well] for well in treated}, degrees.by_well)
+    wells = {well: WellPlace() for well in departed.wells} | _placed(percents, treated, degrees)
     predictable = [
         replace(each, wells=own)
         for each in departed.treatments
         if (own := tuple(well for well in each.wells if well in percents))
     ]
-    exploded = sum(_exploded(tissue.get(well)) for well in treated)
-    is_condition_known = any(each.condition is not None for each in tissue.values())
+    exploded = sum(is_exploded(tissue.get(well)) for well in treated)
     return (
         Placement(
             method="deterioration",
@@ -162,7 +153,6 @@ def by_deterioration(
                 np.random.default_rng(seed),
             ),
             wells=wells,
-            scale=Scale(x=len(treated) - exploded if is_condition_known else None, n=len(treated)),
             notes=(
                 *departed.notes,
                 *_unpredicted(departed.treatments, predictable),
@@ -173,7 +163,7 @@ def by_deterioration(
                     else ()
                 ),
                 *((NO_DEGREE_NOTE,) if degrees.are_spreads else ()),
-                *(() if is_condition_known else (NO_CONDITION_NOTE,)),
+                *(() if is_condition_known(tissue) else (NO_CONDITION_NOTE,)),
             ),
         ),
         drift,
@@ -192,7 +182,7 @@ def _percent_of(
     """Return the percent of deterioration of one well; no score where it cannot be predicted."""
     if not np.isfinite(percent[row]):
         return WellPlace()
-    if _exploded(tissue):
+    if is_exploded(tissue):
         return WellPlace(
             score=EXPLODED_PERCENT,
             deterioration_percent=EXPLODED_PERCENT,
@@ -207,31 +197,24 @@ def _percent_of(
     )
 
 
-def _ranked_wells(
-    treated: Mapping[str, WellPlace], degrees: Mapping[str, float]
+def _placed(
+    percents: Mapping[str, WellPlace], treated: Sequence[str], degrees: ExplosionDegrees
 ) -> dict[str, WellPlace]:
-    """Return the treated wells with ranks and scale positions; ties share the better rank."""
-    ranks = _ranks({well: _well_key(place, degrees.get(well)) for well, place in treated.items()})
+    """Return wells with their positions, and treated wells with their ranks.
+
+    Exploded wells are above intact wells, which are placed by percent. Ties share the better rank.
+    """
+    scores = {well: place.deterioration_percent or 0.0 for well, place in percents.items()}
+    among_all = rank_by_condition(scores, degrees)
+    ranks = rank_by_condition({well: scores[well] for well in treated}, degrees)
     return {
         well: replace(
-            place, efficacy_rank=ranks[well], scale_position=len(treated) + 1 - ranks[well]
+            place,
+            efficacy_rank=ranks.get(well),
+            scale_position=len(scores) + 1 - among_all[well],
         )
-        for well, place in treated.items()
+        for well, place in percents.items()
     }
-
-
-def _well_key(place: WellPlace, degree: float | None) -> tuple[float, ...]:
-    """Return the sort key of a well: exploded wells by degree above intact wells by percent.
-
-    ``degree`` is None for an intact well.
-    """
-    if degree is not None:
-        return 1.0, degree
-    return 0.0, place.deterioration_percent or 0.0
-
-
-def _exploded(tissue: WellTissue | None) -> bool:
-    return tissue is not None and tissue.condition is Condition.EXPLODED
 
 
 def _ranks(keys: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
@@ -305,27 +288,3 @@ def _explosion_summary(degrees: Sequence[float | None]) -> tuple[float, float]:
     """Return the share of exploded wells, and their mean degree; None is an intact well."""
     exploded = [degree for degree in degrees if degree is not None]
     return len(exploded) / len(degrees), fmean(exploded) if exploded else 0.0
-
-
-def _explosion_degrees(tissue: Mapping[str, WellTissue]) -> ExplosionDegrees:
-    """Return the values that order the exploded wells of a plate.
-
-    All wells are ordered by the same kind of value, because a degree and a spread cannot be
-    compared. The images of a plate have all a scale, or all none.
-    """
-    exploded = {well: each for well, each in tissue.items() if _exploded(each)}
-    degrees = {
-        well: each.explosion_degree
-        for well, each in exploded.items()
-        if each.explosion_degree is not None
-    }
-    if len(degrees) == len(exploded):
-        return ExplosionDegrees(degrees, are_spreads=False)
-    return ExplosionDegrees(
-        {well: _spread(each.measures) for well, each in exploded.items()}, are_spreads=True
-    )
-
-
-def _spread(measures: Mapping[str, float]) -> float:
-    """Return the spread of the tissue in µm, or in pixels if its image has no scale."""
-    return measures.get("spread_um", measures.get("spread_px", 0.0))

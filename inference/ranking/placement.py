@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from schemas.calibration import Method
 from schemas.plate_map import Group
 from schemas.quality import Flag
-from schemas.ranking import Direction, LabelDoubt, RankingQuality, Scale, Verdict
+from schemas.ranking import Direction, LabelDoubt, RankingQuality, Verdict
 from schemas.tissue import Unsure
 
 
@@ -60,7 +60,7 @@ class ScoredWell:
 
 @dataclass(frozen=True)
 class WellPlace:
-    """The score of one well and its place among the treated wells of the plate."""
+    """The score of one well, its rank among treated wells, and its position among all wells."""
 
     score: float | None = None
     efficacy_rank: int | None = None
@@ -78,7 +78,6 @@ class Placement:
     method: Method
     treatments: tuple[TreatmentPlace, ...]  # by efficacy rank
     wells: Mapping[str, WellPlace]  # every well of the plate map
-    scale: Scale
     notes: tuple[str, ...]
 
 

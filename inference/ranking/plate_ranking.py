@@ -34,6 +34,7 @@ from inference.ranking.significance import (
     false_discovery_q_values,
     smallest_permutation_p,
 )
+from inference.ranking.thesis_scale import positions_by_score, thesis_scale
 from inference.ranking.treatment_comparison import (
     TreatmentTest,
     compare_with_untreated,
@@ -47,7 +48,6 @@ from schemas.quality import Flag
 from schemas.ranking import (
     Direction,
     LabelDoubt,
-    Scale,
     TreatmentTable,
     Verdict,
 )
@@ -149,7 +149,7 @@ def ranking_table(
     return TreatmentTable(
         treatments=treatment_ranks(placement, {}, reasons),
         wells=well_ranks(scored, placement, {}),
-        scale=placement.scale,
+        scale=thesis_scale(scored, placement, {}),
         quality=scored.quality,
         notes=placement.notes,
         label_doubts=scored.label_doubts,
@@ -217,7 +217,6 @@ def score_plate(
         method="departure",
         treatments=ordered,
         wells=_place_wells(trajectories, departures, towards),
-        scale=Scale(x=None, n=sum(len(each.wells) for each in ordered)),
         notes=(
             *notes,
             *departures.notes,
@@ -444,16 +443,19 @@ def _place_treatments(
 def _place_wells(
     trajectories: Trajectories, departures: Departures, towards: Mapping[str, Array]
 ) -> dict[str, WellPlace]:
-    """Return the score and place of each well of the plate map; only treated wells have a place."""
+    """Return the score and place of each well of the plate map; only treated wells have a rank."""
     scores, scored = towards["score"], departures.used
     ranked = scored & np.isin(trajectories.groups, RANKED_GROUPS)
     ranks = np.zeros(len(scores), dtype=int)
     ranks[ranked] = efficacy_ranks(scores[ranked])
+    positions = positions_by_score(
+        {trajectories.wells[i]: float(scores[i]) for i in np.flatnonzero(scored)}
+    )
     return {
         well: WellPlace(
             score=float(scores[i]) if scored[i] else None,
             efficacy_rank=int(ranks[i]) if ranked[i] else None,
-            scale_position=int(ranked.sum() + 1 - ranks[i]) if ranked[i] else None,
+            scale_position=positions.get(well),
         )
         for i, well in enumerate(trajectories.wells)
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from inference.ranking.placement import Placement, ScoredPlate
+from inference.ranking.thesis_scale import condition_positions
 from inference.ranking.well_tissue import WellTissue, mean_measures
 from schemas.plate_map import Group
 from schemas.ranking import Reason, TreatmentRank, WellRank
@@ -19,6 +20,7 @@ def well_ranks(
     They are in the order of the plate map.
     """
     rows = []
+    by_condition = condition_positions(scored, placement, tissue)
     for well in scored.wells:
         place, seen = placement.wells[well.well], tissue.get(well.well)
         rows.append(
@@ -28,6 +30,7 @@ def well_ranks(
                 treatment=well.treatment,
                 efficacy_rank=place.efficacy_rank,
                 scale_position=place.scale_position,
+                condition_position=by_condition.get(well.well),
                 score=place.score,
                 departures=dict(well.departures),
                 p_value=well.p_value,

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from daemon.calibrations import REPLACED_CALIBRATION_NOTE
+from daemon.late_calibrations import alert_about_late_calibration
 from schemas.assay import Assay
+from schemas.calibration import MethodRequest
+from schemas.errors import ProfileError
 from schemas.messages import AlertKind
 from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
@@ -253,3 +256,92 @@ def test_a_calibration_may_use_each_representation(site: Site, representation: s
         assert ranking.method == "deterioration", notes_of(ranking)
     else:  # these embeddings do not depend on the kill
         assert "because deterioration is not calibrated: mean error" in notes_of(ranking)
+
+
+DEPARTURE = MethodRequest(method="departure")
+DETERIORATION = MethodRequest(method="deterioration")
+
+
+def test_a_person_requests_departure_and_later_rankings_keep_it(site: Site) -> None:
+    calibrated(site)
+    own = imaged(site, "own", 9)
+    [first] = site.rank(own)
+    assert (first.method, first.requested_method) == ("deterioration", None)
+    asked = site.again(own, DEPARTURE)
+    assert asked is not None
+    assert (asked.method, asked.requested_method, asked.revision) == ("departure", "departure", 2)
+    assert "because a person requested departure for this plate" in notes_of(asked)
+    assert site.again(own, DEPARTURE) is None
+    site.image(own, own.entries[-1].well, 10, seed=1)
+    [corrected] = site.rank(own)
+    assert (corrected.method, corrected.requested_method) == ("departure", "departure")
+    by_settings = site.again(own)
+    assert by_settings is not None
+    assert (by_settings.method, by_settings.requested_method) == ("deterioration", None)
+
+
+def test_a_person_requests_deterioration_although_the_settings_say_departure(site: Site) -> None:
+    site.method = "departure"
+    site.restart()
+    calibrated(site)
+    own = imaged(site, "own", 9)
+    [first] = site.rank(own)
+    assert first.method == "departure"
+    asked = site.again(own, DETERIORATION)
+    assert asked is not None
+    assert (asked.method, asked.requested_method) == ("deterioration", "deterioration")
+    site.image(own, own.entries[-1].well, 10, seed=1)
+    [corrected] = site.rank(own)
+    assert corrected.method == "deterioration"
+    assert corrected.calibration == asked.calibration
+
+
+def test_a_person_requests_an_older_calibration_by_its_digest(site: Site) -> None:
+    calibrated(site)
+    own = imaged(site, "own", 9)
+    [first] = site.rank(own)
+    assert first.calibration is not None
+    later = imaged(site, "assay-later", 5)
+    measure(site, later)
+    newest = site.again(own)
+    assert newest is not None
+    assert newest.calibration != first.calibration
+    asked = site.again(
+        own, MethodRequest(method="deterioration", calibration=first.calibration.digest)
+    )
+    assert asked is not None
+    assert asked.calibration == first.calibration
+    with pytest.raises(ProfileError, match="learned from this plate"):
+        site.again(
+            site.store.plate_map("assay-1"),  # type: ignore[arg-type]  # it was stored above
+            MethodRequest(method="deterioration", calibration=first.calibration.digest),
+        )
+
+
+@pytest.mark.parametrize("digest", [None, "d" * 64])
+def test_a_requested_method_that_is_not_available_is_refused_and_nothing_is_stored(
+    site: Site, digest: str | None
+) -> None:
+    own = imaged(site, "own")
+    before = site.rank(own)
+    with pytest.raises(ProfileError, match=r"expected (a valid calibration|the digest)"):
+        site.again(own, MethodRequest(method="deterioration", calibration=digest))
+    assert site.store.rankings("own") == before
+
+
+def test_a_late_assay_raises_an_alert_that_names_the_plates_ranked_without_it(site: Site) -> None:
+    plates = calibrated(site, ENOUGH - 1)
+    early, asked, other = imaged(site, "early", 9), imaged(site, "asked", 9), imaged(site, "x", 9)
+    other = site.add(other.model_copy(update={"line": "another"}), days=(7, 10))
+    for plate in (early, asked, other):
+        site.rank(plate)
+    assert site.again(asked, DEPARTURE) is not None
+    last = imaged(site, "assay-last", 5)
+    measure(site, last)
+    site.days.calibrations.note(last.plate)
+    [(line, card)] = site.days.calibrations.learn_noted()
+    assert card.plates == (*(plate.plate for plate in plates), last.plate)
+    alert_about_late_calibration(card, line, site.store, site.days.alerts)
+    [alert] = [each for each in site.days.alerts.standing if each.kind is AlertKind.ASSAY]
+    assert "the final rankings of early do not use it" in alert.message
+    assert "`spherorank rank plate PLATE`" in alert.message

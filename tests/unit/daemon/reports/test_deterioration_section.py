@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from daemon.jobs.ranking_tables import title_of
 from daemon.reports.deterioration_section import deterioration_facts, format_deterioration
 from daemon.reports.gallery import gallery_section
@@ -27,13 +25,13 @@ EXPLODED = {
 }
 
 
-def by_deterioration(x: int | None = 1, n: int = 2, **changes: object) -> Ranking:
+def by_deterioration(**changes: object) -> Ranking:
     of = ranking()
     wells = (of.wells[0].model_copy(update=EXPLODED), of.wells[1].model_copy(update=INTACT))
     fields = {
         "wells": wells,
         "method": "deterioration",
-        "scale": Scale(x=x, n=n),
+        "scale": Scale(x=0, n=1),
         "calibration": calibration_card(),
         "drift": Drift(distance=0.8, percentile=25.0, outside=False),
     }
@@ -60,19 +58,6 @@ def test_deterioration_is_in_the_plate_map_and_below_the_pictures_of_the_wells()
     assert "<b>D02</b> · exploded<br>deterioration 100 % (assumed)" in below
 
 
-@pytest.mark.parametrize(
-    ("x", "n", "text"),
-    [
-        (5, 7, "1…5 intact by predicted deterioration, 6…7 exploded by degree"),
-        (7, 7, "1…7 intact by predicted deterioration, none exploded"),
-        (0, 7, "none intact, 1…7 exploded by degree"),
-        (None, 7, "1…7 by predicted deterioration"),
-    ],
-)
-def test_the_scale_is_explained(x: int | None, n: int, text: str) -> None:
-    assert deterioration_facts(by_deterioration(x, n))["Scale"] == text
-
-
 def test_the_calibration_is_described_by_its_model_plates_error_and_range() -> None:
     facts = deterioration_facts(by_deterioration())
     assert facts["Calibration"] == (
@@ -94,7 +79,6 @@ def test_a_calibration_that_does_not_apply_to_the_plate_is_reported_as_not_used(
             method="departure", drift=Drift(distance=9.0, percentile=100.0, outside=True)
         )
     )
-    assert "Scale" not in facts
     assert "Calibration (not used)" in facts
     assert facts["Drift"].endswith("outside their range")
 

@@ -21,6 +21,7 @@ from inference.deterioration.well_order import (
 from inference.ranking.placement import ScoredPlate, WellPlace
 from inference.ranking.plate_ranking import score_plate
 from inference.ranking.rows import treatment_ranks, well_ranks
+from inference.ranking.thesis_scale import thesis_scale
 from inference.ranking.well_tissue import WellTissue
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
@@ -103,7 +104,7 @@ def place(
     return TreatmentTable(
         treatments=treatment_ranks(placement, plate.tissue, {}),
         wells=well_ranks(plate.scored, placement, plate.tissue),
-        scale=placement.scale,
+        scale=thesis_scale(plate.scored, placement, plate.tissue),
         quality=plate.scored.quality,
         notes=placement.notes,
     )
@@ -168,13 +169,65 @@ def test_the_scale_is_the_thesis_s_1_to_x_intact_by_percent_then_exploded_by_deg
     for well in ranked:
         above = sum(is_worse(other, well) for other in ranked)
         assert well.efficacy_rank == 1 + above
-        assert well.scale_position == 40 - above
-    assert sorted(
-        well.scale_position or 0 for well in ranked if well.condition is Condition.EXPLODED
-    ) == list(range(33, 41))
-    assert (
-        max(well.scale_position or 0 for well in ranked if well.condition is Condition.INTACT) == 32
+        assert well.condition_position == 40 - above
+        assert well.scale_position == len(table.wells) - sum(
+            is_worse(other, well) for other in table.wells
+        )
+    assert positions(ranked, Condition.EXPLODED) == list(range(33, 41))
+    assert max(positions(ranked, Condition.INTACT)) == 32
+
+
+def positions(wells: Sequence[WellRank], condition: Condition) -> list[int]:
+    """Return the positions by condition of the wells with a condition, in ascending order."""
+    return sorted(well.condition_position or 0 for well in wells if well.condition is condition)
+
+
+def test_by_departure_intact_wells_are_placed_by_score_and_exploded_ones_after_them_by_degree(
+    departed: Departed,
+) -> None:
+    plate = with_conditions(departed, BURST)
+    treated = [well for well in plate.wells if well.efficacy_rank is not None]
+    exploded = [well for well in treated if well.condition is Condition.EXPLODED]
+    intact = [well for well in treated if well.condition is Condition.INTACT]
+    for well in intact:
+        weaker = sum((other.score or 0.0) < (well.score or 0.0) for other in intact)
+        assert well.condition_position == weaker + 1
+    for well in exploded:
+        weaker = sum(BURST[other.well] < BURST[well.well] for other in exploded)
+        assert well.condition_position == 33 + weaker
+    scale = thesis_scale(plate.scored, plate.scored.placement, plate.tissue)
+    assert (scale.x, scale.n, scale.wells) == (32, 40, len(plate.wells))
+    assert all(
+        well.condition_position is None for well in plate.wells if well.group is Group.UNTREATED
     )
+
+
+def test_without_a_known_condition_no_well_is_placed_by_condition(departed: Departed) -> None:
+    assert all(well.condition_position is None for well in departed.wells)
+    assert thesis_scale(departed.scored, departed.scored.placement, {}).x is None
+
+
+def test_the_share_of_untreated_wells_in_the_first_places_counts_ties_by_their_probability(
+    departed: Departed,
+) -> None:
+    scored = departed.scored
+    untreated = {well.well for well in scored.wells if well.group is Group.UNTREATED}
+    many = len(untreated)
+
+    def share(position_of: Mapping[str, int]) -> float | None:
+        wells = {
+            well: replace(place, scale_position=position_of.get(well))
+            for well, place in scored.placement.wells.items()
+        }
+        return thesis_scale(scored, replace(scored.placement, wells=wells), {}).untreated_first
+
+    apart = {well: number + 1 for number, well in enumerate([*sorted(untreated), *TREATED])}
+    assert share(apart) == 1.0
+    turned = {well: number + 1 for number, well in enumerate([*TREATED, *sorted(untreated)])}
+    assert share(turned) == max(0, many - len(TREATED)) / many
+    tied = dict.fromkeys([*untreated, *TREATED], len(untreated) + len(TREATED))
+    assert share(tied) == pytest.approx(many / (many + len(TREATED)))
+    assert share(dict.fromkeys(TREATED, 1)) is None
 
 
 @pytest.mark.parametrize("unit", ["um", "px"])
@@ -374,7 +427,7 @@ def test_where_no_condition_is_known_x_is_null_and_the_note_says_so(
     assert not any(well.deterioration_assumed for well in table.wells)
 
 
-def test_untreated_wells_have_a_percent_and_no_place(
+def test_untreated_wells_have_a_percent_and_a_position_and_no_rank(
     calibration: Calibration, departed: Departed
 ) -> None:
     burst = PLATE.trajectories.wells[0]
@@ -383,10 +436,12 @@ def test_untreated_wells_have_a_percent_and_no_place(
     assert all(
         well.deterioration_percent is not None
         and well.efficacy_rank is None
-        and well.scale_position is None
+        and well.condition_position is None
+        and well.scale_position is not None
         for well in untreated
     )
     assert by_well(table)[burst].deterioration_assumed
+    assert by_well(table)[burst].scale_position == len(table.wells)
     assert (table.scale.x, table.scale.n) == (
         32,
         40,

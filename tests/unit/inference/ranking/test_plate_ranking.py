@@ -44,18 +44,19 @@ def test_a_treatment_stands_by_the_scores_of_its_wells() -> None:
         assert row.rank_low <= row.efficacy_rank <= row.rank_high
 
 
-def test_untreated_wells_have_a_score_and_no_rank() -> None:
+def test_untreated_wells_have_a_score_and_a_position_and_no_rank() -> None:
     table = rank(plate())
     untreated = [row for row in table.wells if row.group is Group.UNTREATED]
     assert len(untreated) == 18
-    assert all(
-        row.score is not None and row.efficacy_rank is None and row.scale_position is None
-        for row in untreated
-    )
+    assert all(row.score is not None and row.efficacy_rank is None for row in untreated)
+    for row in table.wells:
+        assert row.score is not None
+        below = sum(other.score < row.score for other in table.wells if other.score is not None)
+        assert row.scale_position == below + 1
     assert sorted(row.efficacy_rank for row in table.wells if row.efficacy_rank) == list(
         range(1, 10)
     )
-    assert table.scale.n == 9
+    assert (table.scale.x, table.scale.n, table.scale.wells) == (None, 9, 27)
 
 
 def test_a_single_well_against_few_untreated_is_too_few_however_far_it_lies() -> None:
