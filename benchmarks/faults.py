@@ -5,7 +5,8 @@
 Before each kill the robot continues to write, the service starts, and after a random time between
 zero and two and a half starts the process gets SIGKILL. Two subscribers receive all messages, with
 a replay after each gap. A last start without a kill ingests the remaining images. A second service
-that is never killed ranks the same plates for comparison.
+that is never killed ranks the same plates for comparison. SIGINT (Ctrl-C) ends the kills early; the
+result is then that of the kills so far.
 
 The command prints the number of observations that are lost or stored twice, the rankings that
 differ or are missing, and for each subscriber the messages that are missing or that have a sequence
@@ -18,15 +19,16 @@ number of another message. Its exit code is 1 if one of these numbers is not zer
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from daemon.messaging.listen import Message, Service, listen
@@ -38,6 +40,7 @@ from tests.service_process import DAYS, ServiceProcess
 from tests.small_plates import with_few_wells
 
 STARTS = 2.5  # latest kill, in durations of a start
+MEASURED_EVERY = 10  # kills; the duration of a start depends on the load of the computer
 END_S = 600.0  # limit of the last run
 
 
@@ -108,7 +111,14 @@ def run_quietly(folder: Path, drop: Path) -> ServiceProcess:
     return quiet
 
 
-def run_campaign(quiet: ServiceProcess, folder: Path, *, kills: int, seed: int) -> Result:
+def run_campaign(
+    quiet: ServiceProcess,
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
     """Kill a service while the files of a drop folder arrive, and return the Result.
 
     Parameters
@@ -122,11 +132,13 @@ def run_campaign(quiet: ServiceProcess, folder: Path, *, kills: int, seed: int) 
         Number of kills.
     seed
         Seed of the times of the kills.
+    should_stop
+        Whether the kills end before this number.
     """
     killed = make_service(folder)
     subscribers = (Subscriber(killed), Subscriber(killed))
     with subscribers[0].listening(), subscribers[1].listening():
-        kill_repeatedly(killed, quiet.drop, kills=kills, seed=seed)
+        done = kill_repeatedly(killed, quiet.drop, kills=kills, seed=seed, should_stop=should_stop)
         expected = newest(quiet)
         with killed.running():
             killed.wait_for(lambda: is_complete(killed, expected), END_S)
@@ -136,7 +148,7 @@ def run_campaign(quiet: ServiceProcess, folder: Path, *, kills: int, seed: int) 
             killed.wait_for(
                 lambda: all(max(sent) in subscriber.messages for subscriber in subscribers), END_S
             )
-    return compare(killed, quiet, subscribers, sent=sent, kills=kills)
+    return compare(killed, quiet, subscribers, sent=sent, kills=done)
 
 
 def make_service(folder: Path) -> ServiceProcess:
@@ -148,8 +160,18 @@ def make_service(folder: Path) -> ServiceProcess:
     return service
 
 
-def kill_repeatedly(service: ServiceProcess, drop: Path, *, kills: int, seed: int) -> None:
-    """Start the service and kill it at a random moment, while the robot writes the files."""
+def kill_repeatedly(
+    service: ServiceProcess,
+    drop: Path,
+    *,
+    kills: int,
+    seed: int,
+    should_stop: Callable[[], bool],
+) -> int:
+    """Kill the service at random moments while the robot writes the files; return how often.
+
+    Parameters are those of :func:`run_campaign`; ``drop`` has the files that the robot writes.
+    """
     rng = random.Random(seed)  # noqa: S311 - the moments of the kills
     files = sorted(
         (path for path in drop.rglob("*") if path.is_file()),
@@ -157,21 +179,36 @@ def kill_repeatedly(service: ServiceProcess, drop: Path, *, kills: int, seed: in
     )
     start_s = 0.0
     for kill in range(kills):
+        if should_stop():
+            write_files(service, drop, files[len(files) * kill // kills :])
+            return kill
         batch = files[len(files) * kill // kills : len(files) * (kill + 1) // kills]
-        begun = time.monotonic()
+        begun, starts = time.monotonic(), len(service.events("service.started"))
         with service.running() as process:
-            if not start_s:
-                service.wait_for(lambda: service.events("service.started"))
+            if kill % MEASURED_EVERY == 0:
+                service.wait_for(partial(has_started, service, starts), END_S)
                 start_s = time.monotonic() - begun
             end = begun + rng.uniform(0, STARTS * start_s)
             for file in batch:
-                copy = service.drop / file.relative_to(drop)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
+                write_files(service, drop, [file])
                 time.sleep(max(0.0, end - time.monotonic()) / (2 * len(batch)))
             time.sleep(max(0.0, end - time.monotonic()))
             process.kill()
             process.wait()
+    return kills
+
+
+def write_files(service: ServiceProcess, drop: Path, files: Iterable[Path]) -> None:
+    """Copy files of a drop folder to that of the service, as the robot writes them."""
+    for file in files:
+        copy = service.drop / file.relative_to(drop)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def has_started(service: ServiceProcess, starts: int) -> bool:
+    """Return whether the service has started more often than ``starts`` times."""
+    return len(service.events("service.started")) > starts
 
 
 def newest(service: ServiceProcess) -> dict[tuple[str, int], Ranking]:
@@ -217,7 +254,7 @@ def compare(
     quiet: ServiceProcess,
     subscribers: Sequence[Subscriber],
     *,
-    sent: AbstractSet[int],
+    sent: Collection[int],
     kills: int,
 ) -> Result:
     """Return the differences between the service that was killed and the quiet one.
@@ -236,7 +273,7 @@ def compare(
             key not in rankings or table(rankings[key]) != table(each)
             for key, each in tables.items()
         ),
-        missing_messages=tuple(len(sent - each.messages.keys()) for each in subscribers),
+        missing_messages=tuple(len(set(sent) - each.messages.keys()) for each in subscribers),
         conflicts=tuple(each.conflicts for each in subscribers),
     )
 
@@ -258,12 +295,18 @@ def main() -> int:
     parser.add_argument("--plates", type=int, default=6, help="of 54 images each")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    signals: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: signals.append(number))
     with tempfile.TemporaryDirectory() as folder:
         drop = write_small_plates(Path(folder) / "plates", options.plates, options.seed)
         quiet = run_quietly(Path(folder) / "quiet", drop)
         begun = time.monotonic()
         result = run_campaign(
-            quiet, Path(folder) / "killed", kills=options.kills, seed=options.seed
+            quiet,
+            Path(folder) / "killed",
+            kills=options.kills,
+            seed=options.seed,
+            should_stop=lambda: bool(signals),
         )
         minutes = (time.monotonic() - begun) / 60
     print(

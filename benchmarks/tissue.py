@@ -108,9 +108,10 @@ def print_accuracy(results: Results) -> None:
     print()
     for size in sizes:
         rows = [row for row in results if row.size_px == size]
-        sharp, blurred = ([row for row in rows if row.blurred is truth] for truth in (False, True))
+        sharp = [row for row in rows if not row.blurred and not row.refused]
+        blurred = [row for row in rows if row.blurred]
         print(
-            f"{size:>5}: {len(sharp)} sharp, called blurred by flag"
+            f"{size:>5}: {len(sharp)} sharp and not refused, called blurred by flag"
             f"{_share([row.flagged_blurred for row in sharp])}, by doubt"
             f"{_share([row.doubted_blurred for row in sharp])}; {len(blurred)} blurred, found by "
             f"flag{_share([row.flagged_blurred for row in blurred])}, by doubt"

@@ -18,7 +18,7 @@ from acquisition.quality import assess
 from benchmarks.real_data import REAL_DATA
 from inference.ports import Segmenter
 from inference.tissue.condition import classify_condition
-from inference.tissue.crowding import flag_crowding
+from inference.tissue.crowding import correct_flags
 from inference.tissue.measures import measure_tissue
 from schemas.errors import ImageError
 from schemas.tissue import Segmentation
@@ -81,7 +81,7 @@ def describe(
         condition, degree = classify_condition(measures) or ("empty", None)
         yield f"{condition}" if degree is None else f"{condition}, degree {degree:.2f}"
     yield f"doubts: {', '.join(found.unsure) or 'none'}"
-    flags = flag_crowding(assess(plane[None]), measures).flags
+    flags = correct_flags(assess(plane[None]), measures).flags
     yield f"flags: {', '.join(flags) or 'none'}"
     yield f"area {found.body.mean():.1%} of the field, debris {found.debris.mean():.1%}"
     shown = (f"{name} {measures[name]:.3g}" for name in _SHOWN_MEASURES if name in measures)

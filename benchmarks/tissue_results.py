@@ -10,6 +10,7 @@ import numpy.typing as npt
 from acquisition.quality import assess
 from inference.ports import Segmenter
 from inference.tissue.condition import classify_condition
+from inference.tissue.crowding import correct_flags
 from inference.tissue.measures import measure_tissue
 from schemas.quality import Flag
 from schemas.ranking import Condition
@@ -99,7 +100,7 @@ def evaluate_case(segmenter: Segmenter, image: CaseImage, seed: int) -> CaseResu
         bodies_right=refused or abs(pieces - image.bodies) <= _BODIES_TOLERANCE * image.bodies,
         refused=refused,
         empty=found.is_empty and not refused,
-        flags=frozenset(map(str, assess(image.plane[None]).flags)),
+        flags=frozenset(map(str, correct_flags(assess(image.plane[None]), measures).flags)),
         doubts=doubts,
         degree=degree,
         seconds=seconds,

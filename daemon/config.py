@@ -346,7 +346,9 @@ class EncoderSection(_Section):
 class StoreSection(_Section):
     """Address of the database."""
 
-    url: str = "sqlite:///spherorank.sqlite"
+    url: str = "sqlite:///spherorank.sqlite"  # without a password
+    # File of mode 0600 with the password of PostgreSQL, instead of the credential store.password.
+    password_file: Path | None = None
 
 
 class RankingSection(_Section):
@@ -550,12 +552,14 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
     model = _model_of(location)
     if problem["type"] == "extra_forbidden":
         expected = f"expected one of {', '.join(model.model_fields)}"
-        return where, f"is unknown (value {problem['input']!r}); {expected}"
+        return where, f"is unknown; {expected}"
     if problem["type"] == "missing":
         key = next(part for part in reversed(location) if part in model.model_fields)
         return where, f"is missing; expected {model.model_fields[key].description}"
     expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return where, f"is {problem['input']!r}; expected {expected}"
+    # A wrong value of the store may hold a password.
+    found = "a wrong value" if location[0] == "store" else repr(problem["input"])
+    return where, f"is {found}; expected {expected}"
 
 
 def _model_of(location: list[str]) -> type[BaseModel]:
@@ -581,14 +585,16 @@ def _anchored(config: Config, base: Path) -> Config:
         source["micromanager"] = microscope.model_copy(
             update={key: base / path.expanduser() for key, path in named.items()}
         )
-    url = config.store.url
+    url, password_file = config.store.url, config.store.password_file
     sqlite_path = url.removeprefix("sqlite:///")
     if sqlite_path != url and sqlite_path and not sqlite_path.startswith("/"):
         url = f"sqlite:///{base / sqlite_path}"
     return config.model_copy(
         update={
             "source": config.source.model_copy(update=source),
-            "store": StoreSection(url=url),
+            "store": StoreSection(
+                url=url, password_file=password_file and base / password_file.expanduser()
+            ),
             "publisher": config.publisher.model_copy(
                 update={"keys": base / config.publisher.keys.expanduser()}
             ),

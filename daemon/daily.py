@@ -22,6 +22,7 @@ from daemon.ranking_alerts import (
     alert_if_doubtful,
 )
 from daemon.reports.ranking_files import PictureReader
+from daemon.reports.revision_files import after_written
 from inference.departure.assembly import (
     AssembledPlate,
     assemble,
@@ -82,6 +83,7 @@ class DailyPath:
     alerts: Alerts
     clock: Callable[[], datetime]
     measure_again: MeasureAgain = measure_nothing
+    newest_written: Callable[[Ranking], int] = lambda _ranking: 0  # revision in the files
     _unwritten: dict[str, Ranking] = field(default_factory=dict)  # by plate and name
 
     def run_due(
@@ -189,7 +191,11 @@ class DailyPath:
         )
 
     def _publish(self, ranking: Ranking) -> Ranking:
-        """Commit, log and write a new ranking, raise its alerts, and return it."""
+        """Commit, log and write a new ranking, raise its alerts, and return it.
+
+        A revision that has files is not used again.
+        """
+        ranking = after_written(ranking, self.newest_written(ranking))
         self.store.add_ranking(ranking, RankingData(**ranking.model_dump()))
         log.info(
             "ranking.published",

@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
 
-from schemas.ids import printable
+from schemas.ids import printable_json, printable_lines
 
 
 class DailyJsonLines:
@@ -36,12 +36,12 @@ class DailyJsonLines:
         if self._missed:
             report = first | {"event": "log.lines_missed", "level": "warning"}
             lines.insert(0, report | {"lines": self._missed})
-        text = "".join(json.dumps(line, default=str, ensure_ascii=False) + "\n" for line in lines)
+        text = "".join(_json_line(line) for line in lines)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._append(
                 self._folder / f"{event['timestamp'][:10]}.jsonl",
-                text.encode(errors="backslashreplace"),  # JSON may contain a lone surrogate
+                text.encode(),
             )
             self._missed = 0
         except OSError as error:
@@ -61,6 +61,10 @@ class DailyJsonLines:
             if file.write(content) != len(content):
                 file.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _json_line(event: Mapping[str, Any]) -> str:
+    return printable_json(json.dumps(event, default=str, ensure_ascii=False)) + "\n"
 
 
 class _SafeStderr:
@@ -88,7 +92,9 @@ def _printable_values(
 ) -> MutableMapping[str, Any]:
     """Escape line breaks and terminal codes in the texts of an event, for standard error."""
     return {
-        key: printable(value) if isinstance(value, str) and key != "exception" else value
+        key: printable_lines(value.split("\n") if key == "exception" else [value])
+        if isinstance(value, str)
+        else value
         for key, value in event.items()
     }
 

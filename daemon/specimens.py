@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from daemon.alerts import Alerts
+from daemon.reports.revision_files import after_written
 from daemon.reports.specimen_files import specimen_folder_name
 from inference.ranking.specimen import rank_specimen
 from schemas.errors import OutputError, ProfileError, SpheroRankError, StoreError
@@ -44,6 +45,7 @@ class Specimens:
     write: Callable[[SpecimenRanking], Sequence[Path]]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
+    newest_written: Callable[[SpecimenRanking], int] = lambda _ranking: 0  # revision in the files
     _of_run: dict[tuple[str, int], str | None] = field(
         default_factory=dict
     )  # by plate and run: the specimen that its last ranking named
@@ -138,6 +140,7 @@ class Specimens:
             config_digest=self.config_digest,
             inputs_digest=inputs_digest,
         )
+        ranking = after_written(ranking, self.newest_written(ranking))
         self.store.add_specimen_ranking(ranking, SpecimenData(**ranking.model_dump()))
         used = [plate.plate for plate in ranking.plates if plate.left_out is None]
         log.info("specimen.published", specimen=specimen, revision=ranking.revision, plates=used)

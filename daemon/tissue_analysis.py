@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from inference.ports import Segmenter
-from inference.tissue.crowding import flag_crowding
+from inference.tissue.crowding import correct_flags
 from inference.tissue.measures import measure_tissue, measuring_method
 from schemas.quality import Flag, Quality
 from schemas.tissue import Segmentation
@@ -17,7 +17,7 @@ from schemas.tissue import Segmentation
 class TissueAnalysis:
     """The quality of an image, its sharpest plane, and the outline and measures of its tissue."""
 
-    quality: Quality  # with the flag ``crowded``, which follows from the measures
+    quality: Quality  # with flags that agree with the measures
     plane: npt.NDArray[np.uint16]  # (H, W): the sharpest plane
     tissue: Segmentation
     measures: dict[str, float]  # empty if the segmenter refuses the image
@@ -44,4 +44,4 @@ def analyse_tissue(
     tissue = segmenter.segment(plane, um_per_px)
     measures = measure_tissue(plane, tissue, um_per_px)
     measured_by = measuring_method(segmenter.segmenter_id)
-    return TissueAnalysis(flag_crowding(quality, measures), plane, tissue, measures, measured_by)
+    return TissueAnalysis(correct_flags(quality, measures), plane, tissue, measures, measured_by)

@@ -48,8 +48,8 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
 from daemon.processing_limit import ProcessingLimit
-from daemon.reports.ranking_files import write_ranking
-from daemon.reports.specimen_files import write_specimen
+from daemon.reports.ranking_files import newest_written, write_ranking
+from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
@@ -57,6 +57,7 @@ from daemon.service_status import RejectedFiles, ServiceStatus
 from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from daemon.steady_clock import ClockWatch, SteadyClock
+from daemon.store_address import store_address
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
@@ -93,7 +94,7 @@ def now() -> datetime:
 
 def open_store(config: Config) -> SqlStore:
     """Open the store of a configuration, with the database migrated to this version."""
-    return SqlStore(config.store.url, service=config.publisher.service)
+    return SqlStore(store_address(config), service=config.publisher.service)
 
 
 def lock_for_service(config: Config) -> StoreLock:
@@ -101,7 +102,7 @@ def lock_for_service(config: Config) -> StoreLock:
     # One service uses a SQLite database, with any folder: a share that hangs delays no start.
     is_shared = not config.store.url.startswith("sqlite")
     folder = folder_identity(config.source.path, read_mounts()) if is_shared else ""
-    return lock_store(config.store.url, ServiceUse(config.publisher.service, folder))
+    return lock_store(store_address(config), ServiceUse(config.publisher.service, folder))
 
 
 def check_store(store: SqlStore, lock: StoreLock, alerts: Alerts) -> None:
@@ -119,7 +120,7 @@ def check_store(store: SqlStore, lock: StoreLock, alerts: Alerts) -> None:
 
 def open_embedding_ledger(config: Config) -> SqlEmbeddingLedger:
     """Open the ledger of the images that each encoder has embedded."""
-    return SqlEmbeddingLedger(config.store.url, service=config.publisher.service)
+    return SqlEmbeddingLedger(store_address(config), service=config.publisher.service)
 
 
 def check_encoder_switch(config: Config, store: SqlStore, encoder_id: str) -> None:
@@ -296,13 +297,23 @@ def open_days(
         alerts=alerts,
         clock=now,
         measure_again=measure_again,
+        newest_written=partial(newest_written, folder=config.output.rankings),
     )
 
 
 def open_specimens(config: Config, store: SqlStore, alerts: Alerts) -> Specimens:
     """Return the Specimens of a configuration and store, which ranks specimens."""
-    write = partial(write_specimen, folder=config.output.rankings)
-    return Specimens(store, config.ranking.seed, config.digest, VERSION, write, alerts, now)
+    folder = config.output.rankings
+    return Specimens(
+        store,
+        config.ranking.seed,
+        config.digest,
+        VERSION,
+        partial(write_specimen, folder=folder),
+        alerts,
+        now,
+        partial(newest_written_of_specimen, folder=folder),
+    )
 
 
 def open_imaging_feedback(
@@ -523,7 +534,7 @@ def open_messages(
         MessageSettings(
             events=settings.events,
             requests=settings.requests,
-            store_url=config.store.url,
+            store_url=store_address(config),
             service=settings.service,
             heartbeat_s=settings.heartbeat_s,
             stall_s=settings.stall_s,

@@ -21,8 +21,10 @@
     └── SilentServiceError   operator: the service does not run or cannot answer now
 
 Every exception has the attributes ``where`` (a file, key or plate) and ``problem`` (the value found
-and the expected value).
+and the expected value). Its text has one line for each problem, without control characters.
 """
+
+from schemas.ids import printable
 
 
 class SpheroRankError(Exception):
@@ -39,7 +41,7 @@ class SpheroRankError(Exception):
     def __init__(self, where: object, problem: str) -> None:
         self.where = str(where)
         self.problem = problem
-        super().__init__(f"{self.where}: {problem}")
+        super().__init__(printable(f"{self.where}: {problem}"))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return the parts for pickle, so that a worker process can raise the exception."""
@@ -58,7 +60,7 @@ class ConfigError(SpheroRankError):
         return type(self), (self.where, self.problem, self.problems[1:])
 
     def __str__(self) -> str:
-        return "\n".join(f"{where}: {problem}" for where, problem in self.problems)
+        return "\n".join(printable(f"{where}: {problem}") for where, problem in self.problems)
 
 
 class ScaleError(ConfigError):

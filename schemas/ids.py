@@ -1,5 +1,6 @@
 """Ids of plates and specimens, which name folders, and texts that are safe to print on one line."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -62,6 +63,19 @@ def printable(text: str) -> str:
         return text
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def printable_json(text: str) -> str:
+    """Return JSON text in which each character that is not printable is a JSON escape.
+
+    JSON itself allows most of them: DEL, C1 terminal codes and Unicode line separators. Line breaks
+    between the values remain.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
     )
 
 

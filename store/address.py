@@ -7,9 +7,7 @@ from sqlalchemy.exc import ArgumentError
 
 from schemas.errors import StoreError
 
-_EXPECTED = (
-    "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
-)
+_EXPECTED = "expected sqlite:////folder/file.sqlite or postgresql+psycopg://user@host/database"
 
 
 def parse_address(url: str) -> URL:
@@ -23,8 +21,11 @@ def parse_address(url: str) -> URL:
     """
     try:
         address = make_url(url)
-    except ArgumentError as error:  # the text is not quoted: it may hold a password
-        raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from error
+        is_ambiguous = "@" in (address.host or "")  # a part of a password would count as the host
+    except (ArgumentError, ValueError):
+        is_ambiguous = True
+    if is_ambiguous:  # the text is not quoted: it may hold a password
+        raise StoreError("store.url", f"is not the address of a database; {_EXPECTED}") from None
     where = without_password(address)
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")
@@ -35,6 +36,26 @@ def parse_address(url: str) -> URL:
             where, f"names no file; a database in memory would be lost at the end; {_EXPECTED}"
         )
     return address
+
+
+def has_password(url: str) -> bool:
+    """Return whether the URL of a database contains a password.
+
+    Errors are those of :func:`parse_address`.
+    """
+    address = parse_address(url)
+    return address.password is not None or "password" in address.query
+
+
+def with_password(url: str, password: str) -> str:
+    """Return the URL of a PostgreSQL database with a password; that of a SQLite file is unchanged.
+
+    Errors are those of :func:`parse_address`.
+    """
+    address = parse_address(url)
+    if address.get_backend_name() == "sqlite":
+        return url
+    return address.set(password=password).render_as_string(hide_password=False)
 
 
 def without_password(address: URL) -> str:

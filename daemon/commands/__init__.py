@@ -23,7 +23,6 @@ from daemon.commands import (
 from daemon.commands.console import errors, screen
 from schemas.errors import SpheroRankError
 from schemas.exit_codes import exit_code_of
-from schemas.ids import printable_lines
 
 app = typer.Typer(
     name="spherorank",
@@ -44,7 +43,7 @@ def main() -> NoReturn:
     try:
         app()
     except SpheroRankError as error:
-        errors.print(printable_lines(str(error).splitlines()), markup=False)
+        errors.print(*str(error).split("\n"), sep="\n")
         sys.exit(exit_code_of(error))
     raise AssertionError("typer ends the process itself")
 

@@ -53,14 +53,12 @@ def embed(
             errors.print(
                 f"{path}: has no scale; the encoder's field of {written.field_um:g} µm cannot be "
                 "cropped, the whole image is embedded",
-                markup=False,
             )
         exit_if_refused(written.refused)
         return
     done = re_embedding.re_embed(settings, jobs)
     screen.print(
         f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused",
-        markup=False,
     )
     exit_if_refused(done.refused)
 
@@ -137,18 +135,15 @@ def measure(
         errors.print(
             f"{path}: has no scale; measured in pixels, explosion_degree is relative to the size "
             "of the tissue (--um-per-px gives a scale)",
-            markup=False,
         )
     for path in done.without_background:
         errors.print(
             f"{path}: no background is in view; its tissue is not measured (expected background "
             "around the tissue)",
-            markup=False,
         )
     for path, own in done.contradicted.items():
         errors.print(
             f"{path}: measured with --um-per-px {um_per_px:g}, but the file says {own}",
-            markup=False,
         )
     exit_if_refused(done.refused)
 
@@ -164,7 +159,6 @@ def _measure_store(config: Path | None, jobs: int) -> None:
     screen.print(
         f"{done.measured} images measured by {done.measured_by}, {len(done.kept)} keep their "
         "earlier measures",
-        markup=False,
         soft_wrap=True,
     )
     exit_if_refused(done.kept)

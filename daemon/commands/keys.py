@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.console import ConfigOption
+from daemon.commands.console import ConfigOption, print_fields
 
 group = typer.Typer(
     help="Make and allow the CURVE keys of the service and its clients.", no_args_is_help=True
@@ -36,7 +36,9 @@ def new(
         public = key_files.new_pair(out, client)
     else:
         public = key_files.new_pair(load_config(config).publisher.keys, key_files.SERVICE)
-    typer.echo(f"{public} (for the other side) and {public.with_suffix(key_files.SECRET)} (secret)")
+    print_fields(
+        f"{public} (for the other side) and {public.with_suffix(key_files.SECRET)} (secret)"
+    )
 
 
 @group.command("list")
@@ -49,9 +51,9 @@ def list_keys(config: ConfigOption = None) -> None:
     from daemon.messaging.key_files import SERVICE, KeyFolder
 
     folder = KeyFolder(load_config(config).publisher.keys, credentials_folder())
-    typer.echo(f"({SERVICE})\t{folder.service_pair().public.decode()}")
+    print_fields(f"({SERVICE})", folder.service_pair().public.decode())
     for key, name in folder.allowed().items():
-        typer.echo(f"{name}\t{key.decode()}")
+        print_fields(name, key.decode())
 
 
 @group.command()

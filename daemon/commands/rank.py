@@ -96,7 +96,7 @@ def specimen(
     ranking = offline_ranking.rank_specimen_again(load_config(config), specimen)
     screen.print(ranking_tables.specimen_table(ranking))
     for note in ranking_tables.specimen_notes(ranking):
-        screen.print(note, markup=False)
+        screen.print(note)
 
 
 @group.command()
@@ -167,5 +167,5 @@ def profiles(
         assay=assay,
     )
     for part in ranking_tables.profile_notes(ranked, audit=audit):
-        screen.print(part, markup=False)
+        screen.print(part)
     exit_if_refused(list(ranked.refused.values()))

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.console import ConfigOption, errors, screen
+from daemon.commands.console import ConfigOption, errors, print_fields, print_json, screen
 from schemas.exit_codes import ExitCode
-from schemas.ids import printable, printable_lines
 
 
 def run(
@@ -59,11 +58,11 @@ def check(config: ConfigOption = None) -> None:
     logs.install(None)
     scales = describe_scales(config)
     for line in (*scales, *describe_methods(config)):
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     contradictions = sum("scale_disagrees" in line for line in scales)
     preventing, of_plates = find_start_problems(config), find_plate_problems(config)
     for problem in (*preventing, *of_plates):
-        errors.print(printable_lines(problem.splitlines()), markup=False)
+        errors.print(*problem.split("\n"), sep="\n")
     if preventing:
         raise typer.Exit(ExitCode.WRONG_CONFIGURATION)
     if of_plates or contradictions:
@@ -94,10 +93,10 @@ def status(
     settings = load_config(config)
     answer = inquiries.ask_status(settings.publisher.requests, keys_of_own_client(settings))
     if as_json:
-        typer.echo(answer.model_dump_json(indent=2))
+        print_json(answer.model_dump_json(indent=2))
     else:
-        text = inquiries.format_status(answer, datetime.now(UTC))
-        screen.print(text, markup=False, soft_wrap=True)
+        lines = inquiries.status_lines(answer, datetime.now(UTC))
+        screen.print(*lines, sep="\n", soft_wrap=True)
 
 
 def rejected(config: ConfigOption = None) -> None:
@@ -114,4 +113,4 @@ def rejected(config: ConfigOption = None) -> None:
     with closing(wiring.open_store(load_config(config))) as store:
         for file in store.rejected():
             rejected_at = file.rejected_at.isoformat(timespec="seconds")
-            typer.echo(f"{printable(file.path)}\t{rejected_at}\t{printable(file.reason)}")
+            print_fields(file.path, rejected_at, file.reason)

@@ -105,8 +105,8 @@ def simulate(
     plate = next(iter(world.scopes))
     put_on_stage = f"""echo '{{"plate": "{plate}", "day": 7}}' > {world.folder}/on_stage.json"""
     image_it = f"spherorank acquire run {plate} --day 7 --config {out}/spherorank.toml"
-    screen.print(f"Put a plate under the microscope: {put_on_stage}", markup=False)
-    screen.print(f"Image it: {image_it}", markup=False)
+    screen.print(f"Put a plate under the microscope: {put_on_stage}")
+    screen.print(f"Image it: {image_it}")
 
 
 def demo(

@@ -24,7 +24,7 @@ def check(config: ConfigOption = None) -> None:
 
     problems = store_maintenance.check(config)
     for problem in problems:
-        errors.print(problem, markup=False)
+        errors.print(problem)
     if problems:
         raise typer.Exit(ExitCode.FAILED)
     screen.print("No problem found.")
@@ -42,7 +42,7 @@ def backup(
     from daemon.jobs import store_maintenance
 
     size = store_maintenance.back_up(config, file)
-    screen.print(f"{file}: {size:,} bytes, no problem found", markup=False, soft_wrap=True)
+    screen.print(f"{file}: {size:,} bytes, no problem found", soft_wrap=True)
 
 
 @group.command()
@@ -59,7 +59,7 @@ def restore(
 
     aside, last = store_maintenance.restore(config, file)
     if aside is not None:
-        screen.print(f"The old database is now {aside}", markup=False, soft_wrap=True)
+        screen.print(f"The old database is now {aside}", soft_wrap=True)
     screen.print(f"The next message has the sequence number {last + 1}.")
 
 
@@ -71,8 +71,7 @@ def size(config: ConfigOption = None) -> None:
     """
     from daemon.jobs import store_maintenance
 
-    for line in store_maintenance.describe_size(config):
-        typer.echo(line)
+    screen.print(*store_maintenance.describe_size(config), sep="\n", soft_wrap=True)
 
 
 @group.command()
@@ -109,6 +108,9 @@ def prune(
 @group.command()
 def copy(
     url: Annotated[str, typer.Argument(help="URL of an empty database, as in store.url.")],
+    password_file: Annotated[
+        Path | None, typer.Option(help="File of mode 0600 with the password of this database.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Copy all tables to another database, such as PostgreSQL.
@@ -117,5 +119,5 @@ def copy(
     """
     from daemon.jobs import store_maintenance
 
-    for table, rows in store_maintenance.copy(config, url).items():
-        screen.print(f"{table}: {rows} rows", markup=False)
+    for table, rows in store_maintenance.copy(config, url, password_file).items():
+        screen.print(f"{table}: {rows} rows")

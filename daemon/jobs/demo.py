@@ -79,7 +79,7 @@ class DemoSubscriber:
         elif kind == "observation":
             self.embedded.add((int(data["day"]), str(data["well"])))
         elif kind in ("alert", "rejected"):
-            self._screen.print(f"{kind}: {data.get('message') or data.get('reason')}", markup=False)
+            self._screen.print(f"{kind}: {data.get('message') or data.get('reason')}")
         return kind == "observation"
 
 

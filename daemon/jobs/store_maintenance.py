@@ -6,6 +6,7 @@ from pathlib import Path
 
 from daemon import logs, wiring
 from daemon.config import load_config
+from daemon.store_address import address_with_password, store_address
 from schemas.errors import StoreError
 from store.database import Database
 from store.locks import lock_store
@@ -99,8 +100,15 @@ def prune(
         )
 
 
-def copy(config: Path | None, target_url: str) -> dict[str, int]:
-    """Copy the store to an empty database at a URL; return the number of rows of each table.
+def copy(config: Path | None, target: str, password_file: Path | None) -> dict[str, int]:
+    """Copy the store to an empty database; return the number of rows of each table.
+
+    Parameters
+    ----------
+    target
+        URL of the other database, without a password.
+    password_file
+        File with the password of the other database; None: none is needed.
 
     Raises
     ------
@@ -109,20 +117,20 @@ def copy(config: Path | None, target_url: str) -> dict[str, int]:
     StoreError
         As for :func:`store.maintenance.copy.copy_store`.
     """
-    url = _url(config)
+    url, target_url = _url(config), address_with_password(target, password_file)
     with (
         closing(lock_store(url)),
         closing(lock_store(target_url)),
         closing(wiring.open_store(load_config(config))),  # continues its numbers after a restore
         closing(Database(url, timeout_s=TIMEOUT_S)) as source,
-        closing(Database(target_url, timeout_s=TIMEOUT_S)) as target,
+        closing(Database(target_url, timeout_s=TIMEOUT_S)) as copied,
     ):
-        return copy_store(source, target)
+        return copy_store(source, copied)
 
 
 def _url(config: Path | None) -> str:
     logs.install(None)
-    return load_config(config).store.url
+    return store_address(load_config(config))
 
 
 def _line(size: Size) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 
+from daemon.commands.console import errors
 from daemon.duration_text import duration_text
 from daemon.messaging.asking import POLL_S, ask
 from daemon.messaging.key_files import ClientKeys, read_client_keys
@@ -20,7 +21,6 @@ from daemon.messaging.listen import (
 )
 from daemon.messaging.message_command import parse_command
 from schemas.errors import ConfigError
-from schemas.ids import printable_lines
 from schemas.messages import TOPIC_PREFIX, MicroscopeData
 from schemas.requests import StatusReply, StatusRequest
 
@@ -46,8 +46,8 @@ def ask_status(
     return ask(requests_url, StatusRequest(), StatusReply, keys=keys, timeout_s=timeout_s)
 
 
-def format_status(status: StatusReply, now: datetime) -> str:
-    """Return a status as lines of text for a terminal, at the present time."""
+def status_lines(status: StatusReply, now: datetime) -> list[str]:
+    """Return a status as lines of text for a console, at the present time."""
     last_image = (
         status.last_image_at.isoformat(timespec="seconds")
         if status.last_image_at
@@ -84,7 +84,7 @@ def format_status(status: StatusReply, now: datetime) -> str:
         lines.append(f"microscope    {_microscope_text(status.microscope, now)}")
     if status.source_gone:
         lines.append(f"source gone   {status.source_gone}")
-    return printable_lines(lines)
+    return lines
 
 
 def _alert_lines(status: StatusReply) -> list[str]:
@@ -250,4 +250,4 @@ def _print_message(message: Message) -> None:
 
 def _report(problem: str) -> None:
     """Print a problem on stderr."""
-    print(problem, file=sys.stderr)  # noqa: T201 - a report on the terminal
+    errors.print(problem)

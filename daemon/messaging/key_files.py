@@ -15,13 +15,13 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
+from daemon.secret_files import read_credential, read_secret, read_short_file
 from schemas.errors import ConfigError
 from schemas.requests import SUBSCRIBER_NAME
 
 KEY_CHARACTERS = 40
 PUBLIC, SECRET = ".public", ".secret"
 SERVICE = "service"
-MAX_FILE_BYTES = 1000
 _NEW = "spherorank keys new"
 
 
@@ -77,15 +77,14 @@ class KeyFolder:
         ConfigError
             If there is none, or another user may read it.
         """
-        name = SERVICE + SECRET
-        if self.credentials is not None and (self.credentials / name).is_file():
-            secret = _read_key(self.credentials / name)  # systemd restricts its readers
-        elif (self.folder / name).exists():
-            secret = _read_secret(self.folder / name)
+        path = self.folder / f"{SERVICE}{SECRET}"
+        credential = read_credential(self.credentials, path.name)
+        if credential is not None:
+            secret = _checked_key(credential, path.name)
+        elif path.exists():
+            secret = _read_secret(path)
         else:
-            raise ConfigError(
-                self.folder / name, f"does not exist; expected the key of the service: run {_NEW}"
-            )
+            raise ConfigError(path, f"does not exist; expected the key of the service: run {_NEW}")
         return KeyPair(zmq.curve_public(secret), secret)
 
     def allowed(self) -> Mapping[bytes, str]:
@@ -190,27 +189,19 @@ def _read_secret(path: Path) -> bytes:
         raise ConfigError(
             path, f"contains a public key; expected a secret key, in a file {path.stem}{SECRET}"
         )
-    key = _read_key(path)
-    mode = path.stat().st_mode & 0o777
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigError(
-            path, f"can be used by other users (mode {mode:04o}); expected 0600: chmod 600 {path}"
-        )
-    return key
+    return _checked_key(read_secret(path), path)
 
 
 def _read_key(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            key = file.read(MAX_FILE_BYTES).strip()
-    except OSError as error:
-        raise ConfigError(
-            path, f"cannot be read ({error.strerror}); expected a file with a key"
-        ) from error
+    return _checked_key(read_short_file(path), path)
+
+
+def _checked_key(key: bytes, where: object) -> bytes:
+    """Return a key unchanged; raise ConfigError for bytes that are no key."""
     with contextlib.suppress(ValueError, KeyError, struct.error):
         if len(key) == KEY_CHARACTERS and z85.encode(z85.decode(key)) == key:
             return key
-    raise ConfigError(path, f"contains no key; expected {KEY_CHARACTERS} characters of Z85")
+    raise ConfigError(where, f"contains no key; expected {KEY_CHARACTERS} characters of Z85")
 
 
 def _make_folder(folder: Path) -> None:

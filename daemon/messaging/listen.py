@@ -14,6 +14,7 @@ from daemon.messaging.asking import POLL_S, ReplyT, ask, connect
 from daemon.messaging.key_files import ClientKeys
 from schemas.errors import ConfigError, SilentServiceError
 from schemas.frozen_model import FrozenModel
+from schemas.ids import printable, printable_json
 from schemas.messages import TOPIC_PREFIX
 from schemas.requests import AckReply, AckRequest, ReplayReply, ReplayRequest
 
@@ -35,9 +36,8 @@ class Message:
 
     def json_line(self) -> str:
         """Return ``{"topic": …, "sequence": …, "body": …}``."""
-        return json.dumps(
-            {"topic": self.topic, "sequence": self.sequence, "body": self.body}, ensure_ascii=False
-        )
+        content = {"topic": self.topic, "sequence": self.sequence, "body": self.body}
+        return printable_json(json.dumps(content, ensure_ascii=False))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def _process(
 
 def write_message(message: Message, stream: TextIO) -> None:
     """Write a message as one line to a stream: JSON to a pipe or file, text to a terminal."""
-    stream.write((_readable(message) if stream.isatty() else message.json_line()) + "\n")
+    line = printable(_readable(message)) if stream.isatty() else message.json_line()
+    stream.write(f"{line}\n")
     stream.flush()
 
 

@@ -83,4 +83,4 @@ def _print_summary(screen: Console, start: str, plate: str, surface: FocusSurfac
     """Print the number and range of the focus heights of a plate."""
     heights = [point.z_um for point in surface.points]
     text = f"{len(heights)} focus heights, {min(heights):.1f} to {max(heights):.1f} µm"
-    screen.print(f"{start}plate {plate}: {text}", markup=False, emoji=False, soft_wrap=True)
+    screen.print(f"{start}plate {plate}: {text}", soft_wrap=True)

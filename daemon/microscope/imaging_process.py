@@ -49,7 +49,7 @@ def run_and_exit(action: Callable[[], int], errors: Console) -> NoReturn:
     try:
         code = action()
     except SpheroRankError as error:
-        errors.print(str(error), markup=False, emoji=False, soft_wrap=True)
+        errors.print(*str(error).split("\n"), sep="\n", soft_wrap=True)
         code = exit_code_of(error)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the reader may have ended

@@ -266,7 +266,7 @@ def _print_event(screen: Console, event: str, **fields: object) -> None:
 
 def _print_line(screen: Console, text: str) -> None:
     """Print a line without wrapping and markup, so that a path in it can be copied."""
-    screen.print(text, markup=False, emoji=False, soft_wrap=True)
+    screen.print(text, soft_wrap=True)
 
 
 def _describe_autofocus(scope: MicroManager) -> str:

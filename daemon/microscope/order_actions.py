@@ -155,4 +155,4 @@ def _time_text(at: datetime) -> str:
 
 def _print(screen: Console, text: str) -> None:
     """Print a line without wrapping and markup."""
-    screen.print(text, markup=False, emoji=False, soft_wrap=True)
+    screen.print(text, soft_wrap=True)

@@ -30,7 +30,6 @@ def write_plan_of_plate(config: Config, plate: str, out: Path, screen: Console) 
     screen.print(
         f"{out}: {len(positions)} wells, {math.prod(settings.fields)} fields, "
         f"{settings.planes} planes, {1 + len(settings.channels)} channels",
-        markup=False,
         soft_wrap=True,
     )
     if not settings.channel:

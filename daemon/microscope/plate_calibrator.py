@@ -137,7 +137,7 @@ def calibrate(
     fit = fit_plate(wells, measured)
     _print_fit(fit, measured, screen)
     for line in _settings_lines(fit, is_default=wells == default):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     return ExitCode.DONE
 
 
@@ -174,7 +174,7 @@ def _print_fit(fit: PlateFit, measured: dict[str, Point], screen: Console) -> No
         f"spacing   {fit.spacing_um:.1f} µm ({difference:+.2%} of {fit.standard_spacing_um:g} µm)",
         f"residual  at most {max(fit.residual_um.values()):.0f} µm (limit {fit.limit_um:.0f} µm)",
     ):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
 
 
 def _settings_lines(fit: PlateFit, *, is_default: bool) -> Iterable[str]:

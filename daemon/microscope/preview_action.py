@@ -76,7 +76,7 @@ def save_preview(
         write_durably(out, preview.png)
         first, *others = preview.description
         for line in (f"{out}: {first}", *others):
-            screen.print(line, markup=False, emoji=False, soft_wrap=True)
+            screen.print(line, soft_wrap=True)
         return ExitCode.DONE
 
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.reports.ranking_page import ranking_html
-from daemon.reports.revision_files import Revision, RevisionIdentity, write_revision
+from daemon.reports.revision_files import (
+    Revision,
+    RevisionIdentity,
+    newest_revision,
+    write_revision,
+)
 from schemas.errors import OutputError
 from schemas.ranking import Ranking
 from schemas.tables import treatments_csv, wells_csv
@@ -58,3 +63,8 @@ def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> li
             },
         )
     )
+
+
+def newest_written(ranking: Ranking, folder: Path) -> int:
+    """Return the largest revision of a ranking's plate and day that has a file below ``folder``."""
+    return newest_revision(folder / ranking.plate, ranking.name)

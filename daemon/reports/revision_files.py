@@ -3,17 +3,26 @@
 ``latest.json`` in the same folder is a copy of the newest revision's JSON.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
+import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acquisition.durable_files import write_durably
 from schemas.errors import OutputError
+from schemas.ranking import Ranking
+from schemas.specimen import SpecimenRanking
+
+log = structlog.get_logger()
 
 LATEST = "latest.json"
+_RankingT = TypeVar("_RankingT", Ranking, SpecimenRanking)
 
 
 class RevisionIdentity(BaseModel):
@@ -80,6 +89,35 @@ def write_revision(revision: Revision) -> list[Path]:
             path, revision.files[revision.document if path.name == LATEST else path.name]().encode()
         )
     return [*_paths(revision), revision.home / LATEST]
+
+
+def newest_revision(home: Path, name: str) -> int:
+    """Return the largest revision that has a file in a folder; 0 without any or without the folder.
+
+    Parameters
+    ----------
+    home
+        The folder.
+    name
+        Name of any revision of the same ranking, such as ``day10-r1``.
+    """
+    revision = re.compile(re.escape(name.rstrip("0123456789")) + r"(\d+)[.-]")
+    names: list[str] = []
+    with suppress(OSError):
+        names = [path.name for path in home.iterdir()]
+    return max((int(found[1]) for each in names if (found := revision.match(each))), default=0)
+
+
+def after_written(ranking: _RankingT, newest: int) -> _RankingT:
+    """Return a ranking with a revision after the newest one that has files.
+
+    A store that was made again or restored does not know the revisions of the files. A change of
+    the revision is logged.
+    """
+    if ranking.revision > newest:
+        return ranking
+    log.warning("ranking.revision_continued", ranking=ranking.name, written=newest)
+    return ranking.model_copy(update={"revision": newest + 1})
 
 
 def _missing_files(revision: Revision) -> list[Path]:

@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from daemon.reports.revision_files import Revision, RevisionIdentity, write_revision
+from daemon.reports.revision_files import (
+    Revision,
+    RevisionIdentity,
+    newest_revision,
+    write_revision,
+)
 from daemon.reports.specimen_page import specimen_html
 from schemas.errors import OutputError
 from schemas.specimen import OnPlate, SpecimenRanking, SpecimenTreatment
@@ -49,6 +54,11 @@ def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
             },
         )
     )
+
+
+def newest_written_of_specimen(ranking: SpecimenRanking, folder: Path) -> int:
+    """Return the largest revision of a specimen's ranking that has a file below ``folder``."""
+    return newest_revision(folder / specimen_folder_name(ranking.specimen), ranking.name)
 
 
 def specimen_csv(ranking: SpecimenRanking) -> str:

@@ -23,7 +23,9 @@ from inference.tissue.masks import (
     label_parts,
     open_mask,
     resize_mask,
+    solidity,
 )
+from inference.tissue.prepared_plane import HALF_COVERED
 from inference.tissue.tissue_choice import TEXTURE_BLUR_PX, ChosenTissue
 from schemas.tissue import Unsure
 
@@ -36,7 +38,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
 _RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
-_MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
+_MIN_COMPACT_SOLIDITY = 0.9  # of a tissue without gaps, in which light is texture
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
 _FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
 _WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
@@ -54,8 +56,36 @@ _MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larg
 _MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
 _MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
 
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BodyOutline:
+    """Body of the tissue in the working plane, and the light at its outline."""
+
+    body: Bools  # (H, W)
+    limit: Floats  # (H, W): transmitted share at the outline; 0 far from the body
+
+    def cover(self, body: Bools, transmitted: Floats) -> npt.NDArray[np.uint8]:
+        """Return the position of each pixel relative to the outline of a body, (H, W).
+
+        The values are 128 to 255 inside the body and 0 to 127 outside. Beside the outline they are
+        in proportion to the light, so that linear interpolation finds the place between two pixels
+        at which the light has its limit.
+
+        Parameters
+        ----------
+        body
+            This body or parts of it, (H, W).
+        transmitted
+            Share of the light that passes, (H, W).
+        """
+        below = (self.limit - transmitted) / (1 - self.limit)  # 0 at the outline, -1 outside
+        light = cv2.convertScaleAbs(np.clip(below + 1, 0, 2), alpha=127.5)
+        agrees = (light > HALF_COVERED) == body
+        return np.asarray(np.where(agrees, light, body.view(np.uint8) * np.uint8(255)))
 
 
 @dataclass(frozen=True)
@@ -68,8 +98,8 @@ class OutlineEdge:
 
 def outline_body(
     transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge
-) -> Bools:
-    """Return the body of the tissue in the working plane, (H, W), with attached chains of cells.
+) -> BodyOutline:
+    """Return the BodyOutline of the tissue in the working plane, with attached chains of cells.
 
     In and around the coarse tissue, a pixel belongs to the body if the light falls there below
     half-way between outside and inside.
@@ -87,7 +117,9 @@ def outline_body(
     """
     tissue = chosen.tissue
     if not tissue.any():
-        return np.zeros(transmitted.shape, dtype=bool)
+        return BodyOutline(
+            np.zeros(transmitted.shape, dtype=bool), np.zeros_like(transmitted)
+        )
     if chosen.many:
         return _outline_small_bodies(transmitted, dark, coarse, tissue)
     return _outline_one_tissue(transmitted, dark, coarse, chosen, edge)
@@ -95,8 +127,8 @@ def outline_body(
 
 def _outline_small_bodies(
     transmitted: Floats, dark: Bools, coarse: CoarsePlane, tissue: Bools
-) -> Bools:
-    """Return many small bodies in the working plane, (H, W).
+) -> BodyOutline:
+    """Return the BodyOutline of many small bodies in the working plane.
 
     Each place of an outline has its own limit, half-way between the light of the background and the
     darkest light nearby, because neighbouring bodies can be pale and dark. The light inside a thin
@@ -119,15 +151,13 @@ def _outline_small_bodies(
     covered = (light < limit) & (dark | resize_mask(near, shape))[box]
     covered |= resize_mask(erode_mask(tissue, _SURELY_INSIDE_PX), shape)[box]
     whole = open_mask(fill_lumens(close_mask(covered, scale), MIN_LUMEN_SOLIDITY), scale)
-    body = np.zeros(shape, dtype=bool)
-    body[box] = _parts_with(whole, resize_mask(tissue, shape)[box])
-    return body
+    return _in_plane(_parts_with(whole, resize_mask(tissue, shape)[box]), limit, box, shape)
 
 
 def _outline_one_tissue(
     transmitted: Floats, dark: Bools, coarse: CoarsePlane, chosen: ChosenTissue, edge: OutlineEdge
-) -> Bools:
-    """Return one tissue in the working plane, (H, W), with its pieces and attached chains of cells.
+) -> BodyOutline:
+    """Return the BodyOutline of one tissue, with its pieces and attached chains of cells.
 
     The parameters are those of :func:`outline_body`.
     """
@@ -146,12 +176,22 @@ def _outline_one_tissue(
         part &= ~_narrow_gaps(transmitted[box], limit)
     seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
     part = _parts_with(open_mask(part, scale), seeds)
-    body = np.zeros(shape, dtype=bool)
     if np.count_nonzero(part) > MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
         part &= ~find_attached_fibres(part)
         part &= ~_holes(part, transmitted[box], limit, max(shape))
-        body[box] = _without_crumbs(part)
-    return body
+        part = _without_crumbs(part)
+    else:
+        part = np.zeros_like(part)
+    return _in_plane(part, limit, box, shape)
+
+
+def _in_plane(
+    part: Bools, limit: Floats, box: tuple[slice, slice], shape: tuple[int, ...]
+) -> BodyOutline:
+    """Return the BodyOutline in a plane of a shape from maps of a box, (h, w)."""
+    outline = BodyOutline(np.zeros(shape, dtype=bool), np.zeros(shape, np.float32))
+    outline.body[box], outline.limit[box] = part, limit
+    return outline
 
 
 def _darkest_nearby(light: Floats, radius_px: float) -> Floats:
@@ -165,18 +205,9 @@ def _is_compact(tissue: Bools) -> bool:
     """Return whether a tissue, (h, w), has no gaps, also if a fibre crosses it."""
     radius = float(np.sqrt(np.count_nonzero(tissue) / np.pi))
     return (
-        _solidity(tissue) > _MIN_COMPACT_SOLIDITY
-        or _solidity(open_mask(tissue, _FIBRE_REACH * radius)) > _MIN_SOLIDITY_BESIDE_FIBRE
+        solidity(tissue) > _MIN_COMPACT_SOLIDITY
+        or solidity(open_mask(tissue, _FIBRE_REACH * radius)) > _MIN_SOLIDITY_BESIDE_FIBRE
     )
-
-
-def _solidity(tissue: Bools) -> float:
-    """Return the area of the largest region of a mask, (h, w), relative to its convex hull."""
-    contours, _ = cv2.findContours(tissue.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        return 0.0
-    largest = max(contours, key=cv2.contourArea)
-    return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
 
 
 def _wide_gaps(transmitted: Floats, side_px: int) -> Bools:

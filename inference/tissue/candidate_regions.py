@@ -37,6 +37,9 @@ light have up to 0.006.
 
 _MIN_FREE_SHARE = 0.05  # of the field, to estimate the slope of the floor
 _DARKER_THAN_CLOUDS = 3.0  # darkness relative to the dark limit
+_OPEN_COVERAGE = 0.75  # of a region of scratches; tissue in pieces has 0.84 and more
+_MIN_OPEN_SHARE = 0.05  # of the field, of such a region; heaps of loose cells are smaller
+_LINE_HALF_WIDTH_PX = 5.0  # of scratches with the blur of their texture
 _CELL_GAP_PX = 4.0  # between cells of one tissue
 _MIN_HALF_WIDTH_PX = 6.0  # of a region, including the blur of its texture; a thirtieth of the field
 _RIM_GAP_PX = 2.0  # half of the widest gap in the rim of a hollow body
@@ -110,17 +113,24 @@ def refine_background(coarse: CoarsePlane) -> CoarsePlane:
 def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
     """Return the CandidateRegions of a CoarsePlane that are wide enough to be tissue.
 
-    If a cloud in the light and a darker object form one region, only the darker object is kept.
+    If a cloud in the light and a darker object form one region, only the darker object is kept. If
+    scratches join a large region with wide gaps, only its wide parts are kept.
     """
     slopes = _edge_slopes(coarse, 11)
-    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, slopes)
+    differs = coarse.differs
+    regions = _measure_regions(differs, _solid(differs), coarse, slopes)
     faded = regions.mask(~regions.has_edge)
-    if not faded.any():
+    open_regions = (regions.coverage < _OPEN_COVERAGE) & (
+        regions.area_px > _MIN_OPEN_SHARE * differs.size
+    )
+    if not (faded.any() or open_regions[1:].any()):
         return regions
     pale = (coarse.darkness < _DARKER_THAN_CLOUDS * coarse.dark_limit) & (
         coarse.texture < coarse.texture_limit
     )
-    differs = coarse.differs & ~(faded & pale)
+    differs = differs & ~(faded & pale)
+    if open_regions[1:].any():
+        differs &= open_mask(differs, _LINE_HALF_WIDTH_PX) | ~regions.mask(open_regions)
     return _measure_regions(differs, _solid(differs), coarse, slopes)
 
 

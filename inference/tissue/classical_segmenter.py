@@ -92,7 +92,7 @@ def _segment_dark_tissue(
     """Return the Segmentation, with masks of a shape (H, W), of tissue darker than its ground.
 
     Without background in view the image is refused: the body is empty, with that doubt. It is also
-    refused if no tissue is found on ground that is rougher than a plate.
+    refused if no tissue is found on ground that is rougher than a plate or varies more.
     """
     if not coarse.shows_background:
         return _refuse(prepared, coarse, shape)
@@ -102,8 +102,9 @@ def _segment_dark_tissue(
     transmitted = _transmitted(prepared.plane, coarse)
     usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.marks
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
-    body = outline_body(transmitted, dark, coarse, chosen, edge) & ~prepared.marks
-    if coarse.is_rough and not body.any():
+    outline = outline_body(transmitted, dark, coarse, chosen, edge)
+    body = outline.body & ~prepared.marks
+    if coarse.hides_tissue and not body.any():
         return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
@@ -112,8 +113,8 @@ def _segment_dark_tissue(
         drops = find_drops(body, debris, transmitted)
         body, debris = body & ~drops, debris & ~drops
     return Segmentation(
-        prepared.restore_mask(body, shape),
-        prepared.restore_mask(debris, shape),
+        prepared.restore_mask(outline.cover(body, transmitted), shape),
+        prepared.restore_mask(debris.view(np.uint8) * np.uint8(255), shape),
         prepared.restore_light(np.exp(coarse.surface)),
         _doubts(coarse, chosen, body, edge),
     )

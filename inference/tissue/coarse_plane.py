@@ -49,6 +49,12 @@ MIN_TISSUE_TO_BACKGROUND: Final = 2.5
 Tissue that fills the field has up to 1.8.
 """
 
+MAX_GROUND_VARIATION: Final = 0.18
+"""Largest dark limit (natural-log optical density) of an image in which pale tissue is visible.
+
+Empty plates have up to 0.15. Tissue that fills the field, with smooth parts, has 0.2 and more.
+"""
+
 _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
@@ -112,6 +118,11 @@ class CoarsePlane:
     def is_rough(self) -> bool:
         """True if even the smoothest twentieth of the field is rougher than a plate."""
         return self.unevenness >= MAX_BACKGROUND_UNEVENNESS
+
+    @property
+    def hides_tissue(self) -> bool:
+        """True if the field is so rough or varies so much that pale tissue cannot be seen."""
+        return self.is_rough or self.dark_limit > MAX_GROUND_VARIATION
 
     @property
     def has_dark_ground(self) -> bool:

@@ -1,4 +1,4 @@
-"""Flags well images that contain many bodies of tissue, as cultures of organoids do."""
+"""Corrects the flags of a well image by its tissue: many bodies, or an image that is refused."""
 
 from collections.abc import Mapping
 
@@ -28,13 +28,19 @@ def no_body_stands_out(measures: Mapping[str, float]) -> bool:
     return measures.get("largest_piece_share", 1.0) <= MAX_LARGEST_SHARE
 
 
-def flag_crowding(quality: Quality, measures: Mapping[str, float]) -> Quality:
-    """Return the quality of an image with the flag ``crowded`` if its measures show many bodies.
+def correct_flags(quality: Quality, measures: Mapping[str, float]) -> Quality:
+    """Return the quality of an image with the flags that agree with the measures of its tissue.
 
-    A crowded image is not flagged as empty: its bodies are tissue, although each of them may be too
-    small for the flag ``empty`` to notice it.
+    An image whose measures show many bodies is flagged as crowded. It is not flagged as empty: its
+    bodies are tissue, although each of them may be too small for the flag ``empty`` to notice it.
+
+    An image without measures was refused, because no background is in view. It is flagged neither
+    as blurred nor as empty: both flags compare the tissue with the background beside it.
     """
-    if not is_crowded(measures):
-        return quality
-    kept = tuple(flag for flag in quality.flags if flag not in (Flag.EMPTY, Flag.CROWDED))
-    return quality.model_copy(update={"flags": (*kept, Flag.CROWDED)})
+    wrong, right = set[Flag](), tuple[Flag, ...]()
+    if not measures:
+        wrong = {Flag.BLURRED, Flag.EMPTY}
+    elif is_crowded(measures):
+        wrong, right = {Flag.EMPTY, Flag.CROWDED}, (Flag.CROWDED,)
+    kept = tuple(flag for flag in quality.flags if flag not in wrong)
+    return quality.model_copy(update={"flags": (*kept, *right)})

@@ -13,6 +13,7 @@ _MAX_EDGE_WIDTH = 1.5
 
 Pieces of tissue have up to 1.42, drops of condensation 1.6 and more.
 """
+_MIN_EDGE_WIDTH = 0.0043  # of tissue, relative to the field; a narrower one is that of its grain
 _MAX_AREA = 0.5  # of the largest piece; a larger one is a body at another height
 _MIN_AREA = 0.0004  # of the field; the edge of a single cell is too short
 _MIN_LOST_LIGHT = 0.1  # share that a drop takes away; the edge of noise in a cloud is no edge
@@ -28,8 +29,7 @@ Labels = npt.NDArray[np.int32]
 def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     """Return the pieces of the body and the parts of the debris that are out of focus, (H, W).
 
-    The edge of such a part is wider than the edge of the largest piece of the body. A part at the
-    border of the image is kept, because only a part of its edge is in view.
+    The edge of such a part is wider than the edge of the largest piece of the body.
 
     Parameters
     ----------
@@ -47,14 +47,13 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     if not any(((each > least) & (each < most)).any() for each in (area[1:], other[1][1:])):
         return drops
     steepest = _steepest_slope(transmitted)
-    widest = _MAX_EDGE_WIDTH * _measure_edges(labels, transmitted, steepest)[1][leading]
+    width_px = float(_measure_edges(labels, transmitted, steepest)[1][leading])
+    widest = _MAX_EDGE_WIDTH * max(width_px, _MIN_EDGE_WIDTH * max(body.shape))
     for part_labels, part_area in ((labels, area), other):
         lost, width = _measure_edges(part_labels, transmitted, steepest)
         is_drop = (part_area > least) & (part_area < most)
         is_drop &= (lost > _MIN_LOST_LIGHT) & (width > widest)
         is_drop[0] = False
-        for border in (part_labels[0], part_labels[-1], part_labels[:, 0], part_labels[:, -1]):
-            is_drop[border] = False
         drops |= is_drop[part_labels]
     return drops
 

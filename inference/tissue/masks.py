@@ -91,6 +91,15 @@ def _covered_area(points: cv2.typing.MatLike) -> float:
     return cv2.contourArea(points) + cv2.arcLength(points, closed=True) / 2 + 1
 
 
+def solidity(mask: Bools) -> float:
+    """Return the area of the largest region of a mask relative to its convex hull."""
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return 0.0
+    largest = max(contours, key=cv2.contourArea)
+    return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
+
+
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the labels, (H, W), of the parts of a mask, and their statistics, (labels, 5).
 

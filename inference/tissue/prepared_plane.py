@@ -19,6 +19,9 @@ WORKING_SIDE_PX: Final = 512
 An outline has the same detail at every larger number of pixels, and takes the same time.
 """
 
+HALF_COVERED: Final = 127
+"""Largest cover of a pixel outside a mask; full cover is 255."""
+
 _COARSE_SIDE_PX = 256  # of the map in which marks are compared with their surroundings
 _SURROUNDINGS_PX = 41  # of that map: strokes thinner than a twelfth of the field stand out
 _MIN_MARK_CONTRAST = 0.25  # of the range of the plane
@@ -62,16 +65,16 @@ class PreparedPlane:
         """Return the plane with bright and dark exchanged."""
         return replace(self, plane=np.asarray(self.white - self.plane, np.uint16))
 
-    def restore_mask(self, mask: Bools, shape: tuple[int, ...]) -> Bools:
-        """Return a mask of the plane, (h, w), as a mask of the whole image, (H, W)."""
-        whole = np.zeros(self.reduced_shape, dtype=bool)
-        whole[self.window] = mask
-        if whole.shape == shape:
-            return whole
-        large = cv2.resize(
-            whole.view(np.uint8) * np.uint8(255), shape[::-1], interpolation=cv2.INTER_LINEAR
-        )
-        return np.asarray(large > 127)  # noqa: PLR2004 - half covered
+    def restore_mask(self, cover: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> Bools:
+        """Return the mask of the whole image, (H, W), from the cover of the plane's pixels, (h, w).
+
+        A pixel whose cover is above 127 is in the mask. Between pixels the cover is interpolated.
+        """
+        whole = np.zeros(self.reduced_shape, np.uint8)
+        whole[self.window] = cover
+        if whole.shape != shape:
+            whole = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(whole > HALF_COVERED)
 
     def restore_light(self, light: Floats) -> Floats:
         """Return a map of the plane's light, (h', w'), with the nearest light in place of bars."""

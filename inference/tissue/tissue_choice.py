@@ -16,6 +16,7 @@ from inference.tissue.candidate_regions import (
     find_small_regions,
 )
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
+from inference.tissue.masks import solidity
 from schemas.tissue import Unsure
 
 MIN_SIGNAL: Final = 0.0045
@@ -78,7 +79,8 @@ _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
 _SMALL_HALF_WIDTH_PX = 2.0  # of a body among many
 _SMALL_TO_WIDEST = 0.2  # radius of a disc with the area of a body relative to the widest body
-_FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
+_FIBRE_THINNESS = 5.0  # area relative to the widest disc inside; a disc has 1
+_MAX_FIBRE_SOLIDITY = 0.43  # of bent or crossing fibres; tissue in pieces has 0.44 and more
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
 _MIN_SMALL_DARKNESS = 0.7  # relative to the dark limit
@@ -109,7 +111,9 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     width = np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
     foreign = ~regions.has_edge | _along_the_border(regions) | regions.is_ring
     widest = np.where(regions.contact_px > 0, _MAX_WALL_WIDTH_PX, _MAX_FIBRE_WIDTH_PX)
-    foreign |= (regions.elongation > FIBRE_ELONGATION) & (width < widest)
+    foreign |= (width < widest) & (
+        (regions.elongation > FIBRE_ELONGATION) | _bent_or_crossing_fibres(regions)
+    )
     signal = np.where(foreign, 0, regions.strength * width / SIDE_PX * regions.coverage**4)
     signal[0] = 0
     leading = int(np.argmax(signal))
@@ -212,6 +216,17 @@ def _thin(small: CandidateRegions) -> Chosen:
     by_area = np.repeat(small.half_width_px[1:], small.area_px[1:].astype(int))
     usual = float(np.median(by_area)) if len(by_area) else 0.0
     return np.asarray(thin & (small.half_width_px < _FIBRE_TO_BODY * usual))
+
+
+def _bent_or_crossing_fibres(regions: CandidateRegions) -> Chosen:
+    """Return, by label, the regions that are thin and far from convex.
+
+    Their ellipse is not elongated, but they are fibres.
+    """
+    thin = regions.area_px > _FIBRE_THINNESS * np.pi * regions.half_width_px**2
+    for label in np.flatnonzero(thin[1:]) + 1:
+        thin[label] = solidity(regions.labels == label) < _MAX_FIBRE_SOLIDITY
+    return thin
 
 
 def _along_the_border(regions: CandidateRegions) -> Chosen:

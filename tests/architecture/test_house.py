@@ -243,3 +243,13 @@ def test_environment_is_read_in_one_file() -> None:
         if re.search(r"os\.environ|getenv", path.read_text())
     ]
     assert readers == ["daemon/config.py"]
+
+
+def test_text_is_printed_by_one_file() -> None:
+    printing = re.compile(r"\becho\(|(?<![\w.])print\(|\bConsole\((?!stderr=True)")
+    printers = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "daemon").rglob("*.py")
+        if printing.search(path.read_text())
+    ]
+    assert printers == ["daemon/commands/console.py"]  # it escapes control characters

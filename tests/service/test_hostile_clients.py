@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -18,18 +18,22 @@ import zmq
 import daemon.messaging.message_process
 from daemon.messaging.access import MAX_CONNECTIONS
 from daemon.messaging.serving_process import MAX_DATA_BYTES
+from schemas.messages import AlertData, AlertKind
 from tests.running_messages import (
     RunningMessages,
     ask,
     client,
     frame,
+    free_ports,
     is_closed,
     raw_client,
     raw_connection,
 )
-from tests.service_process import ServiceProcess
+from tests.samples import NOW
+from tests.service_process import PLATE, ServiceProcess
 
 MEBIBYTE = 2**20
+UNFINISHED_BYTES = 954_000_000
 
 
 @pytest.fixture
@@ -159,45 +163,28 @@ def test_the_process_ends_with_a_killed_service_and_a_new_service_gets_the_same_
 
 # Clients
 
-ATTACK = """
-import os, sys, time, zmq
-socket = zmq.Context().socket(zmq.DEALER)
-socket.sndhwm, socket.rcvhwm = 0, 1
-socket.connect(sys.argv[1])
-for _ in range(5000):
-    socket.send(b'{"kind":"replay","after":0}')
-time.sleep(2)
-os._exit(0)
-"""
+GARBAGE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS
+    bytes(range(256)) * 100,
+    b"\xff" * 100_000,
+    b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x00CURVE" + bytes(200),
+)
 
 
-@pytest.mark.slow
-def test_a_client_that_leaves_5000_replays_unread_ends_nothing(messages: RunningMessages) -> None:
-    for number in range(300):
-        messages.add_alert(f"{number} " + "x" * 20_000)
-    before = messages.child.pid
-    subprocess.run([sys.executable, "-c", ATTACK, messages.requests], check=True)
-    time.sleep(10)  # libzmq ended the process when its first heartbeat met the broken connection
-    messages.wait_for(messages.answers, "another client is answered")
-    assert messages.child.pid == before
-    assert messages.child.memory_info().rss < MAX_DATA_BYTES
+def send_garbage(*urls: str) -> None:
+    """Connect to each address many times, and send bytes of other protocols."""
+    for url in urls:
+        for _ in range(50):
+            raw_connection(url).close()
+        for content in GARBAGE:
+            with raw_connection(url) as connection, contextlib.suppress(OSError):
+                connection.sendall(content)
 
 
 def test_a_port_scan_and_garbage_bytes_end_nothing(messages: RunningMessages) -> None:
-    garbage = (
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS
-        bytes(range(256)) * 100,
-        b"\xff" * 100_000,
-        b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x00CURVE" + bytes(200),
-    )
     before = messages.child.pid
-    for url in (messages.events, messages.requests):
-        for _ in range(50):
-            raw_connection(url).close()
-        for content in garbage:
-            with raw_connection(url) as connection, contextlib.suppress(OSError):
-                connection.sendall(content)
+    send_garbage(messages.events, messages.requests)
     assert messages.answers()
     number = messages.add_alert("after the scan")
     messages.wait_for(
@@ -223,19 +210,39 @@ def test_a_frame_of_600_megabytes_is_refused_before_it_arrives(
     assert messages.answers()
 
 
-def test_an_unfinished_message_ends_at_most_the_process_of_the_sockets(
-    messages: RunningMessages,
-) -> None:
-    part, sent, largest = frame(65_536, bytes(65_536), more=True), 0, 0
-    child = messages.child
-    with raw_client(messages.requests, "DEALER") as hostile, contextlib.suppress(OSError):
-        while sent < 2 * MAX_DATA_BYTES:
+def send_unfinished_message(url: str, size: int, measure: Callable[[], None]) -> int:
+    """Send a message that never ends, and return the bytes sent until the connection is closed.
+
+    ``measure`` is called after every 100 parts.
+    """
+    part, sent = frame(65_536, bytes(65_536), more=True), 0
+    with raw_client(url, "DEALER") as hostile, contextlib.suppress(OSError):
+        while sent < size:
             hostile.sendall(part)
             sent += len(part)
             if sent % (100 * len(part)) == 0:
-                with contextlib.suppress(psutil.Error):
-                    largest = max(largest, child.memory_info().rss)
-    assert largest < MAX_DATA_BYTES + 100 * MEBIBYTE
+                measure()
+    return sent
+
+
+class LargestMemory:
+    """The largest resident memory of processes, each at the moments of the calls."""
+
+    def __init__(self, *processes: psutil.Process) -> None:
+        self.bytes = dict.fromkeys(processes, 0)
+
+    def measure(self) -> None:
+        for process in self.bytes:
+            with contextlib.suppress(psutil.Error):
+                self.bytes[process] = max(self.bytes[process], process.memory_info().rss)
+
+
+def test_an_unfinished_message_ends_at_most_the_process_of_the_sockets(
+    messages: RunningMessages,
+) -> None:
+    memory = LargestMemory(messages.child)
+    sent = send_unfinished_message(messages.requests, 2 * MAX_DATA_BYTES, memory.measure)
+    assert max(memory.bytes.values()) < MAX_DATA_BYTES + 100 * MEBIBYTE
     assert sent < 2 * MAX_DATA_BYTES  # the connection was closed
     messages.wait_for(messages.answers, "another client is answered")
     assert psutil.Process().is_running()
@@ -328,6 +335,58 @@ def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_
     assert len(service.events("messages.process_ended")) == 3
     with service.store() as store:
         assert store.published_through() == store.last_sequence()
+
+
+ATTACK = """
+import os, sys, time, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.sndhwm, socket.rcvhwm = 0, 1
+socket.connect(sys.argv[1])
+for _ in range(5000):
+    socket.send(b'{"kind":"replay","after":0}')
+time.sleep(2)
+os._exit(0)
+"""
+
+
+def attackable(service: ServiceProcess) -> tuple[str, str]:
+    """Let a service listen on TCP ports, and return the addresses of events and requests."""
+    text = service.config.read_text()
+    urls = [f"tcp://127.0.0.1:{port}" for port in free_ports(2)]
+    for old, new in zip((f"ipc://{service.folder}/events", service.requests), urls, strict=True):
+        text = text.replace(old, new)
+    service.config.write_text(text)
+    return urls[0], urls[1]
+
+
+@pytest.mark.slow
+def test_a_service_with_a_ranked_plate_survives_unread_replays_garbage_and_an_unfinished_message(
+    ranked_copy: ServiceProcess,
+) -> None:
+    events, requests = attackable(ranked_copy)
+    with ranked_copy.store() as store:
+        for number in range(300):
+            message = f"{number} " + "x" * 20_000
+            store.add_message(AlertData(kind=AlertKind.DISK, plate=None, message=message), NOW)
+    with ranked_copy.running() as process:
+        ranked_copy.wait_for(lambda: ask(requests, timeout_s=1.0, kind="status"))
+        (sockets,) = socket_processes(process.pid)
+        memory = LargestMemory(psutil.Process(process.pid), sockets)
+        with subprocess.Popen([sys.executable, "-c", ATTACK, requests]) as unread:
+            send_garbage(events, requests)
+        send_unfinished_message(requests, UNFINISHED_BYTES, memory.measure)
+        memory.measure()
+        assert unread.returncode == 0
+        time.sleep(
+            10
+        )  # libzmq ended the process when its first heartbeat met the broken connection
+        assert ask(requests, kind="status")["plates"] == [PLATE]
+        assert process.poll() is None
+        assert socket_processes(process.pid) == [sockets]
+    main, of_sockets = memory.bytes.values()
+    assert main < 700 * MEBIBYTE
+    assert of_sockets < MAX_DATA_BYTES + 100 * MEBIBYTE
+    assert not ranked_copy.events("messages.process_ended")
 
 
 def test_an_address_that_another_program_uses_is_a_wrong_configuration(

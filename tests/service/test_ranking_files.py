@@ -2,14 +2,20 @@ import errno
 import json
 import os
 import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from daemon.reports.ranking_files import write_ranking
+from daemon.reports.ranking_files import newest_written, write_ranking
 from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
-from tests.samples import NOW, ranking
+from store.sql_store import SqlStore
+from tests.made_up_site import Site
+from tests.samples import NOW, PLATE, plate_map, ranking
 
 
 def names(folder: Path) -> set[str]:
@@ -80,6 +86,43 @@ def test_another_ranking_with_the_same_name_is_not_overwritten(tmp_path: Path) -
         write_ranking(ranking(created_at=NOW.replace(year=2027)), dict, tmp_path)
     assert error.value.where == str(document)
     assert document.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("names", "newest"),
+    [
+        ((), 0),
+        (("day10-r9-wells.csv", "day10-r12.json", "day08-r20.json", "latest.json"), 12),
+        ((".day10-r3.json.part", "day10-rx.json", "day10-r5"), 0),
+    ],
+)
+def test_the_newest_revision_of_a_day_is_found_in_its_files(
+    names: tuple[str, ...], newest: int, tmp_path: Path
+) -> None:
+    (tmp_path / ranking().plate).mkdir()
+    for name in names:
+        (tmp_path / ranking().plate / name).touch()
+    assert newest_written(ranking(), tmp_path) == newest
+
+
+def test_a_new_store_continues_after_the_revisions_that_have_files(tmp_path: Path) -> None:
+    folder = tmp_path / "rankings"
+    published = []
+    for number in range(2):  # the second store is new, as after the deletion of the database
+        with closing(SqlStore(f"sqlite:///{tmp_path}/{number}.sqlite")) as store:
+            site = Site(store)
+            site.days = replace(
+                site.days,
+                write=partial(write_ranking, folder=folder),
+                newest_written=partial(newest_written, folder=folder),
+            )
+            site.now += number * timedelta(days=1)
+            published += site.rank(site.add(plate_map()))
+    assert [(each.day, each.revision) for each in published] == [(10, 1), (10, 2)]
+    first, second = (folder / PLATE / f"{each.name}.json" for each in published)
+    assert Ranking.model_validate_json(first.read_bytes()) == published[0]
+    assert Ranking.model_validate_json(second.read_bytes()) == published[1]
+    assert (folder / PLATE / "latest.json").read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("plate", ["..", ".", "a/b"])

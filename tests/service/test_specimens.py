@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.alerts import Alerts
-from daemon.reports.specimen_files import write_specimen
+from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
 from daemon.specimens import Specimens
 from schemas.errors import ProfileError, StoreError
 from schemas.messages import AlertKind
@@ -151,9 +151,15 @@ class RankedPlates:
     def restart(self) -> None:
         """Replace ``Specimens`` by a new one on the same store and folder, as a restart does."""
         self.alerts = Alerts(self.store, lambda: NOW)
-        write = partial(write_specimen, folder=self.folder)
         self.specimens = Specimens(
-            self.store, 1, "c" * 64, "0.1.0", write, self.alerts, lambda: NOW
+            self.store,
+            1,
+            "c" * 64,
+            "0.1.0",
+            partial(write_specimen, folder=self.folder),
+            self.alerts,
+            lambda: NOW,
+            partial(newest_written_of_specimen, folder=self.folder),
         )
         for plate in self.store.plates():
             for kept in self.store.rankings(plate):
@@ -182,6 +188,22 @@ def plates(tmp_path: Path) -> Iterator[RankedPlates]:
     made = RankedPlates(tmp_path)
     yield made
     made.store.close()
+
+
+def test_a_new_store_continues_after_the_revisions_of_a_specimen_that_have_files(
+    tmp_path: Path,
+) -> None:
+    for revision in (1, 2):  # the second store is new, as after the deletion of the database
+        plates = RankedPlates(tmp_path)
+        for plate in ("A", "B"):
+            plates.add_ranking(plate)
+        plates.specimens.rank_noted()
+        assert [each.revision for each in plates.store.specimen_rankings("PAT-07")] == [revision]
+        assert {f"specimen-PAT-07/r{number}.json" for number in range(1, revision + 1)} <= (
+            plates.files()
+        )
+        plates.store.close()
+        (tmp_path / "store.sqlite").unlink()
 
 
 def test_a_specimen_is_ranked_only_with_final_readout_rankings_of_two_plates(

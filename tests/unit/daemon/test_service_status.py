@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from daemon.messaging.inquiries import format_status
+from daemon.messaging.inquiries import status_lines
 from daemon.service_status import RejectedFiles, ServiceStatus
 from schemas.messages import MicroscopeData, MicroscopeState, StatusData
 from schemas.observation import RejectedFile
@@ -62,7 +62,7 @@ def test_the_text_has_the_numbers_and_the_first_of_each_list() -> None:
         waiting=(PendingImages("P", "planes are missing", 3), PendingImages("Q", "no [map]", 8)),
         unreadable={f"P/{n}.png": "Input/output error" for n in range(3)},
     )
-    lines = format_status(reply(service_status(RejectedFiles(stored(7)), source)), NOW).splitlines()
+    lines = status_lines(reply(service_status(RejectedFiles(stored(7)), source)), NOW)
     texts = [line.strip() for line in lines]
     assert texts[texts.index("pending       2 plates and reasons") + 1 :][:2] == [
         "P: 3 (planes are missing)",
@@ -81,7 +81,7 @@ def test_a_reply_of_an_earlier_service_without_the_lists_is_read() -> None:
     answer = StatusReply.model_validate_json(status_message().model_dump_json())
     assert isinstance(answer, StatusData)
     assert (answer.pending, answer.rejected_files, answer.unreadable_files) == ((), (), ())
-    assert "rejected      0 files" in format_status(answer, NOW)
+    assert "rejected      0 files" in "\n".join(status_lines(answer, NOW))
 
 
 def test_the_text_shows_the_length_of_a_pause_and_the_time_left() -> None:
@@ -95,7 +95,7 @@ def test_the_text_shows_the_length_of_a_pause_and_the_time_left() -> None:
         remaining_s=611.0,
         paused_since=NOW - timedelta(hours=2, minutes=13),
     )
-    text = format_status(status.model_copy(update={"microscope": microscope}), NOW)
+    text = "\n".join(status_lines(status.model_copy(update={"microscope": microscope}), NOW))
     (line,) = [each for each in text.splitlines() if each.startswith("microscope")]
     assert line.startswith("microscope    paused for 2 h 13 min (since 20")
     assert line.endswith("plate P1, day 7, 13 of 60 wells, 10 min left")

@@ -1,5 +1,6 @@
 """Ids of plates and specimens at each place where they enter, and texts with control characters."""
 
+import io
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from daemon.commands import app
+from daemon.commands.console import LineConsole
 from daemon.config import load_config
-from daemon.messaging.inquiries import format_status
+from daemon.messaging.inquiries import status_lines
 from schemas.errors import ConfigError, PlateMapError
 from schemas.ids import checked_id, printable
 from schemas.requests import StatusReply, parse_request
@@ -120,7 +122,11 @@ def test_control_characters_of_names_and_reasons_stay_on_their_line_of_the_statu
         update={"plates": ("P1\nplates        none",), "source_gone": "drop\x1b[31m: gone"}
     )
     status = StatusReply(**message.model_dump())
-    lines = format_status(status, datetime.now(UTC)).split("\n")
+    written = io.StringIO()
+    LineConsole(file=written, width=80).print(
+        *status_lines(status, datetime.now(UTC)), sep="\n", soft_wrap=True
+    )
+    lines = written.getvalue().splitlines()
     assert all(line.isprintable() for line in lines)
     assert [line for line in lines if line.startswith("plates")] == [
         r"plates        P1\nplates        none"

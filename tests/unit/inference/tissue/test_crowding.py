@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.tissue.crowding import flag_crowding, is_crowded
+from inference.tissue.crowding import correct_flags, is_crowded
 from inference.tissue.measures import Measures, measure_tissue
 from schemas.quality import Flag
 from schemas.tissue import Segmentation, Unsure
@@ -45,9 +45,16 @@ def test_a_refused_image_is_not_crowded() -> None:
 
 def test_the_flag_crowded_replaces_the_flag_empty_and_no_other_flag() -> None:
     assessed = quality(flags=(Flag.DAY_DISAGREES, Flag.EMPTY, Flag.CUT))
-    many = flag_crowding(assessed, measures_of([20] * 12))
+    many = correct_flags(assessed, measures_of([20] * 12))
     assert many.flags == (Flag.DAY_DISAGREES, Flag.CUT, Flag.CROWDED)
     assert many.model_copy(update={"flags": assessed.flags}) == assessed
-    assert flag_crowding(many, measures_of([20] * 12)) == many
-    assert flag_crowding(assessed, measures_of([60])) == assessed
-    assert flag_crowding(assessed, {}) == assessed
+    assert correct_flags(many, measures_of([20] * 12)) == many
+    assert correct_flags(assessed, measures_of([60])) == assessed
+
+
+def test_a_refused_image_is_flagged_neither_as_blurred_nor_as_empty() -> None:
+    for flag in (Flag.BLURRED, Flag.EMPTY):
+        assessed = quality(flags=(Flag.SATURATED, flag, Flag.CUT))
+        refused = correct_flags(assessed, measures_of([], Unsure.NO_BACKGROUND))
+        assert refused.flags == (Flag.SATURATED, Flag.CUT)
+        assert correct_flags(assessed, measures_of([])) == assessed

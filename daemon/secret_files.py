@@ -1,0 +1,49 @@
+"""Files that contain a secret. No error text contains the content of a file."""
+
+import os
+from pathlib import Path
+
+from schemas.errors import ConfigError
+
+MAX_FILE_BYTES = 1000
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a secret from a file that only its owner may read, without surrounding white space.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or other users may read it.
+    """
+    secret = read_short_file(path)
+    mode = path.stat().st_mode & 0o777
+    if os.name == "posix" and mode & 0o077:
+        raise ConfigError(
+            path, f"can be used by other users (mode {mode:04o}); expected 0600: chmod 600 {path}"
+        )
+    return secret
+
+
+def read_credential(folder: Path | None, name: str) -> bytes | None:
+    """Read a credential of systemd, which restricts its readers; None without this credential.
+
+    Parameters
+    ----------
+    folder
+        The folder of the credentials; None without systemd.
+    """
+    if folder is None or not (folder / name).is_file():
+        return None
+    return read_short_file(folder / name)
+
+
+def read_short_file(path: Path) -> bytes:
+    """Read the start of a file without surrounding white space; raise ConfigError on failure."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES).strip()
+    except OSError as error:
+        raise ConfigError(
+            path, f"cannot be read ({error.strerror}); expected a file with a key or password"
+        ) from error
