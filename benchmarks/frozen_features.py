@@ -2,8 +2,8 @@
 
 The crop is a square of fixed size in µm, centred on the tissue. A network reads it twice: as the
 sharpest plane, and as the difference of the last and the first plane. For each spatial size of its
-feature maps, the last activation of that size is used: mean and standard deviation of each channel, over
-the tissue. Outputs that are vectors are used whole.
+feature maps, the last activation of that size is used: the mean and standard deviation of each
+channel over the tissue. Outputs that are vectors are used whole.
 """
 
 import hashlib

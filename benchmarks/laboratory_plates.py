@@ -20,7 +20,6 @@ import numpy.typing as npt
 from rich.progress import track
 
 from acquisition.quality import assess
-from benchmarks.encoders import untrained_bundle
 from benchmarks.observed_plates import OBSERVING_CODE, ROOT, virtual_image
 from inference.bundle import Bundle, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
@@ -35,7 +34,6 @@ from simulation.laboratories.laboratory import Laboratory, LaboratoryMicroscope
 from simulation.laboratories.spheroid import Spheroid
 from simulation.microscope import NO_MECHANISM
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, select_wells
-from training.encoder.export import IMAGENET_BUNDLE
 
 Array = npt.NDArray[np.float64]
 Arrays = npt.NDArray[np.generic]
@@ -102,6 +100,9 @@ def encoder_bundles(out: Path) -> dict[str, Bundle]:
 
     The bundle with random weights is created in a folder if it is absent.
     """
+    from benchmarks.encoders import untrained_bundle  # noqa: PLC0415 - loads torch
+    from training.encoder.export import IMAGENET_BUNDLE  # noqa: PLC0415 - loads torch
+
     random_weights = untrained_bundle(
         out / "random-weights",
         "random",
