@@ -17,6 +17,15 @@ def simulate(
     *,
     plates: Annotated[int, typer.Option(min=1, help="Number of plates.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plates.")] = 1,
+    laboratory: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="SEED",
+            help="Write plates of the simulated laboratory with this seed: another renderer, "
+            "growth, microscope and effects of drugs. Without --seed and --optics.",
+        ),
+    ] = None,
     size: Annotated[
         int,
         typer.Option(
@@ -70,11 +79,17 @@ def simulate(
     """
     from daemon.jobs import simulate as virtual
 
+    if laboratory is not None and (microscope or seed != 1 or optics is not OpticsName.DEFAULT):
+        raise typer.BadParameter(
+            "--laboratory draws all properties of its plates from its own seed; "
+            "expected it without --seed, --optics and --microscope"
+        )
     if not microscope:
         virtual.write_virtual_plates(
             out,
             plates=plates,
             seed=seed,
+            laboratory=laboratory,
             size_px=size,
             mechanism=mechanism,
             layout=layout,

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.errors import ConfigError, SpheroRankError
 from simulation.kinds import Delivery, Layout, Mechanism, OpticsName
-from simulation.microscope import virtual_microscopes
+from simulation.laboratories.laboratory import draw_laboratory
+from simulation.microscope import PlateMicroscope, virtual_microscopes
 from simulation.robot import imaged_days, run_robot, write_plates, write_truth
 from simulation.world import (
     A1_UM,
@@ -60,6 +61,7 @@ def write_virtual_plates(
     *,
     plates: int,
     seed: int,
+    laboratory: int | None,
     size_px: int,
     mechanism: Mechanism | None,
     layout: Layout,
@@ -78,6 +80,9 @@ def write_virtual_plates(
         The folder: images and plate maps go to ``drop``, true values to ``truth.csv``.
     seed
         The same seed gives the same plates.
+    laboratory
+        Seed of a simulated laboratory, whose plates are written; then ``seed`` and ``optics`` have
+        no effect. None writes the default virtual plates.
     size_px
         Image side in pixels; the field of view does not change.
     mechanism
@@ -99,9 +104,16 @@ def write_virtual_plates(
     SpheroRankError
         If files cannot be written.
     """
-    scopes = virtual_microscopes(
-        plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics
+    scopes: tuple[PlateMicroscope, ...] = (
+        virtual_microscopes(
+            plates, seed, size_px, mechanism=mechanism, layout=layout, optics=optics
+        )
+        if laboratory is None
+        else draw_laboratory(laboratory).plates(
+            plates, size_px=size_px, mechanism=mechanism, layout=layout
+        )
     )
+    robot_seed = seed if laboratory is None else laboratory
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("well images", total=None)
         try:
@@ -120,7 +132,7 @@ def write_virtual_plates(
                 (
                     scope.truth(plan, day)
                     for scope in scopes
-                    for day in imaged_days(scope, seed)
+                    for day in imaged_days(scope, robot_seed)
                     for plan in scope.plate.wells
                 ),
             )
@@ -128,7 +140,7 @@ def write_virtual_plates(
                 scopes,
                 out / "drop",
                 seconds_per_image=seconds_per_image,
-                seed=seed,
+                seed=robot_seed,
                 sleep=time.sleep,
                 delivery=robot,
                 assay=assay,

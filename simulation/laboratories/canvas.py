@@ -18,8 +18,9 @@ from simulation.scene import Floats, smooth_noise
 GRID_PX = 512
 _FINE_UM, _MIDDLE_UM, _COARSE_UM = 2.5, 8.0, 25.0
 """Standard deviations of the Gaussian filters that separate fine from coarse texture."""
+_PIXEL_BLUR_UM = 1.3  # by the pixels of an image that is reduced for the measurement
 _PATCH_UM = 75.0  # size of the patches in which the texture gathers
-_BALANCING_STEPS = 8
+_BALANCING_STEPS, _COMPENSATING_STEPS = 8, 3
 _MAX_LITTER = 500  # number of cells or specks
 _LITTER_NEAR_BODY = 0.65  # share of the litter
 
@@ -75,14 +76,33 @@ def window_around(mask: npt.NDArray[np.bool_], margin_px: int) -> tuple[slice, s
 
 
 def balance_texture(
-    texture: Floats, inside: npt.NDArray[np.bool_], step_um: float, coarse: float
+    texture: Floats,
+    inside: npt.NDArray[np.bool_],
+    step_um: float,
+    blur_um: float,
+    *,
+    fine: float,
+    coarse: float,
 ) -> Floats:
     """Return a texture, (h, w), without its local mean and with fixed strength inside a mask.
 
-    The standard deviation at the scale of cells (between Gaussian filters of 2.5 and 8 µm) is 1,
-    and that at the scale of groups of cells (8 to 25 µm) is ``coarse``. Thus the strength does not
-    depend on the order of the texture. Outside the mask the texture is 0.
+    Thus the strength does not depend on the order of the texture. The result is a natural-log
+    optical density. Outside the mask it is 0.
+
+    Parameters
+    ----------
+    texture, inside
+        Texture of any strength and mask, (h, w).
+    step_um
+        Distance of neighbouring points.
+    blur_um
+        Standard deviation of the blur of the microscope in focus. The strength is that of the
+        blurred texture.
+    fine, coarse
+        Standard deviations at the scale of cells (between Gaussian filters of 2.5 and 8 µm) and at
+        the scale of groups of cells (8 to 25 µm).
     """
+    seen_um = math.hypot(blur_um, _PIXEL_BLUR_UM)
     weight = inside.astype(np.float32)
     if np.count_nonzero(inside) < 4:  # noqa: PLR2004 - no texture in so few points
         return np.zeros_like(texture)
@@ -90,15 +110,32 @@ def balance_texture(
     parts = (fine_part, coarse_part)
     fine_bands, coarse_bands = [], []
     for part in parts:
-        smooth = [_blur_inside(part, weight, um / step_um) for um in (_FINE_UM, _MIDDLE_UM)]
-        fine_bands.append((smooth[0] - smooth[1])[inside])
-        coarse_bands.append((smooth[1] - _blur_inside(part, weight, _COARSE_UM / step_um))[inside])
+        fine_blur, middle_blur, coarse_blur = (
+            _blur_inside(part, weight, math.hypot(um, seen_um) / step_um)
+            for um in (_FINE_UM, _MIDDLE_UM, _COARSE_UM)
+        )
+        fine_bands.append((fine_blur - middle_blur)[inside])
+        coarse_bands.append((middle_blur - coarse_blur)[inside])
     in_fine, in_coarse = np.cov(fine_bands), np.cov(coarse_bands)
     gains = np.ones(2)
     for _ in range(_BALANCING_STEPS):
-        gains[0] /= math.sqrt(max(float(gains @ in_fine @ gains), 1e-12))
+        gains[0] *= fine / math.sqrt(max(float(gains @ in_fine @ gains), 1e-12))
         gains[1] *= coarse / math.sqrt(max(float(gains @ in_coarse @ gains), 1e-12))
-    return (np.float32(gains[0]) * fine_part + np.float32(gains[1]) * coarse_part) * weight
+    strong = np.float32(gains[0]) * fine_part + np.float32(gains[1]) * coarse_part
+    return _compensate_blur(strong * weight, seen_um / step_um) * weight
+
+
+def _compensate_blur(density: Floats, blur_px: float) -> Floats:
+    """Return a density whose light, blurred, has the blurred density as its logarithm.
+
+    Blurred light shows small bright spots better than small dark spots. Therefore the difference of
+    the logarithms is added, repeatedly.
+    """
+    blurred = cv2.GaussianBlur(density, (0, 0), blur_px)
+    for _ in range(_COMPENSATING_STEPS):
+        seen = -np.log(cv2.GaussianBlur(np.exp(-density), (0, 0), blur_px))
+        density = density + (blurred - seen)
+    return np.asarray(density, np.float32)
 
 
 def _bands(texture: Floats, weight: Floats, step_um: float) -> tuple[Floats, Floats]:

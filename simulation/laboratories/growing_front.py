@@ -102,9 +102,9 @@ class GrowingFront:
             if body.any():
                 window = window_around(body, 4)
                 cover = np.clip((living + dead)[window], 0, 1)
-                texture = self._texture(spheroid, window, body[window]) * cover
-                density[window] += np.float32(spheroid.grain) * texture
-                height[window] += np.float32(self.relief) * texture
+                texture = self._texture(spheroid, window, body[window], optics.blur_um) * cover
+                density[window] += texture
+                height[window] += np.float32(self.relief / spheroid.grain) * texture
             return OpticalField(density, height, step_um)
 
         def transmitted(z_um: float) -> Floats:
@@ -191,8 +191,9 @@ class GrowingFront:
         spheroid: Spheroid,
         window: tuple[slice, slice],
         inside: npt.NDArray[np.bool_],
+        blur_um: float,
     ) -> Floats:
-        """Return the texture of the body in a window, (h, w), of standard deviation 1."""
+        """Return the density of the texture of the body in a window, (h, w)."""
         step_um, order = spheroid.field_um / GRID_PX, spheroid.order
         rng = spheroid.generator(RandomPurpose.GROWTH, 2, spheroid.day)
         cell_px, side = self.cell_um / step_um, max(inside.shape)
@@ -210,7 +211,14 @@ class GrowingFront:
             level = np.float32(order[kind])
             texture = np.sqrt(1 - level) * texture + np.sqrt(level) * ordered / ordered.std()
         texture *= gathering_factor(spheroid)[window]
-        return balance_texture(texture, inside, step_um, self.coarse)
+        return balance_texture(
+            texture,
+            inside,
+            step_um,
+            blur_um,
+            fine=spheroid.grain,
+            coarse=self.coarse * spheroid.coarseness * spheroid.grain,
+        )
 
 
 @lru_cache(maxsize=64)
@@ -302,9 +310,9 @@ def _cobblestones(rng: np.random.Generator, side: int, cell_px: float, bright: f
     distance, label = cv2.distanceTransformWithLabels(
         points, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    shade = rng.uniform(0.5, 1.5, count * count + 1)
+    shade = np.exp(1.5 * rng.random(count * count + 1) ** 2)
     shade[rng.random(len(shade)) < bright] *= -1
-    middle = np.maximum(1 - distance / np.float32(0.6 * cell_px), 0)
+    middle = np.maximum(1 - distance / np.float32(0.5 * cell_px), 0)
     return np.asarray(middle * shade.astype(np.float32)[label % len(shade)], np.float32)
 
 

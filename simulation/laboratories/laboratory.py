@@ -230,8 +230,8 @@ def grow_spheroid(
     """
     look, growth = laboratory.appearance, laboratory.growth
     rng = random_generator(plate.seed, RandomPurpose.GROWTH, plate.index, plan.key)
-    size, pace, opacity, grain, outline, litter = np.exp(  # factors of this well
-        rng.normal(0, (growth.spread, 0.06, 0.06, 0.08, 0.2, 0.2))
+    size, pace, opacity, grain, outline, litter, coarseness = np.exp(  # factors of this well
+        rng.normal(0, (growth.spread, 0.06, 0.06, 0.08, 0.2, 0.2, 0.06))
     )
     plate_factors, place = _plate_factors(laboratory, plate, plan)
     home = rng.normal(0, 0.03, 2) * laboratory.field_um
@@ -254,6 +254,7 @@ def grow_spheroid(
         opacity_power=look.opacity_power,
         rim=look.rim,
         grain=look.grain * plate_factors[1] * float(grain),
+        coarseness=float(coarseness),
         core=look.core * min(1.5, relative),
         outline=look.outline * float(outline),
         roughness=0.01 + 0.1 * float(np.exp(-(day - 1) / 1.2)),
@@ -328,7 +329,7 @@ def _draw_appearance(rng: np.random.Generator) -> Appearance:
         opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(1.8)))),
         opacity_power=float(rng.uniform(0.5, 1.0)),
         rim=float(rng.uniform(0.5, 1.5)),
-        grain=float(rng.uniform(0.06, 0.16)),
+        grain=float(rng.uniform(0.05, 0.13)),
         core=float(max(0.0, rng.uniform(-0.3, 0.6))),
         outline=float(rng.uniform(0.015, 0.05)),
         loose_cells=float(rng.uniform(5, 60)),

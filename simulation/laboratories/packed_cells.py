@@ -33,7 +33,8 @@ from simulation.scene import Floats
 _SPACING = 0.92  # distance of neighbouring cells, in cell diameters
 _DISORDER = 0.42  # largest displacement from the lattice, in spacings
 _TURNS = 6  # number of orientations of the drawn cells
-_FOCUS_CELLS = 0.7  # standard deviation of the depth of focus, in cell diameters
+_FOCUS_CELLS = 0.5  # standard deviation of the depth of focus, in cell diameters
+_FULL_SHARE = 0.7  # density of cells in focus, relative to its median, that is complete
 _CORE_SHARE = 0.55  # radius of the core, in radii of the body
 _MASK_CELLS = 0.5  # smallest thickness of the mask, in cell diameters
 
@@ -86,7 +87,7 @@ class PackedCells:
             whole = np.maximum(absorbing / np.float32(2 * spheroid.radius_um), 0)
             density, height = draw_litter(spheroid, self.cell_um)
             density += np.float32(spheroid.opacity) * whole ** np.float32(spheroid.opacity_power)
-            height += thickness
+            height += cv2.GaussianBlur(thickness, (0, 0), 0.8 * self.cell_um / step_um)
             return density, height
 
         def transmitted(z_um: float) -> Floats:
@@ -95,9 +96,12 @@ class PackedCells:
             if inside.any():
                 window = window_around(inside, 4)
                 cover = np.clip(thickness[window] / np.float32(4 * self.cell_um), 0, 1)
-                texture = self._texture(spheroid, cells, z_um, window, inside[window]) * cover
-                density[window] += np.float32(spheroid.grain) * texture
-                height[window] += np.float32(self.relief) * texture
+                blur_um = optics.blur_um
+                texture = (
+                    self._texture(spheroid, cells, z_um, window, inside[window], blur_um) * cover
+                )
+                density[window] += texture
+                height[window] += np.float32(self.relief / spheroid.grain) * texture
             field = OpticalField(density, height, step_um)
             return resample(transmit(field, z_um, optics, rim=spheroid.rim), size_px)
 
@@ -187,8 +191,9 @@ class PackedCells:
         z_um: float,
         window: tuple[slice, slice],
         inside: npt.NDArray[np.bool_],
+        blur_um: float,
     ) -> Floats:
-        """Return the texture of the cells near a focus height in a window, (h, w), of SD 1."""
+        """Return the density of the texture of cells near a focus height in a window, (h, w)."""
         step_um = spheroid.field_um / GRID_PX
         limit = 0.6 * spheroid.radius_um  # the objective focuses inside the body
         depth = (cells.z - np.float32(np.clip(z_um, -limit, limit))) / np.float32(self.cell_um)
@@ -197,7 +202,7 @@ class PackedCells:
         rng = spheroid.generator(RandomPurpose.GROWTH, 2, spheroid.day)
         random = rng.random((3, len(cells.x)), dtype=np.float32)[:, near]
         order = spheroid.order
-        weights = np.exp(-0.5 * (depth / _FOCUS_CELLS) ** 2) * (0.5 + random[0])
+        weights = np.exp(-0.5 * (depth / _FOCUS_CELLS) ** 2 + 2 * random[0] ** 2)
         weights = np.where(random[1] < order[HiddenMechanism.INVERTING], -weights, weights)
         column, row = grid_positions(spheroid, x, y)
         at = (np.clip(np.rint(each), 0, GRID_PX - 1).astype(int) for each in (row, column))
@@ -208,7 +213,19 @@ class PackedCells:
             chosen = turn == number
             drawn = scatter(column[chosen], row[chosen], weights[chosen])[window]
             texture += cv2.filter2D(drawn, cv2.CV_32F, self._stamp(number, step_um))
-        return balance_texture(texture, inside, step_um, self.coarse)
+        # Beyond the last cells in focus the texture ends; its local mean is that of these cells.
+        crowd = cv2.GaussianBlur(
+            scatter(column, row, np.ones_like(column))[window], (0, 0), self.cell_um / step_um
+        )
+        in_focus = inside & (crowd > _FULL_SHARE * np.median(crowd[inside]))
+        return balance_texture(
+            texture,
+            in_focus,
+            step_um,
+            blur_um,
+            fine=spheroid.grain,
+            coarse=self.coarse * spheroid.coarseness * spheroid.grain,
+        )
 
     def _turns(
         self, spheroid: Spheroid, x: Floats, y: Floats, random: Floats
@@ -224,7 +241,7 @@ class PackedCells:
     @cache  # noqa: B019 - a renderer is small and lives as long as its laboratory
     def _stamp(self, number: int, step_um: float) -> Floats:
         """Return the absorption of a cell's dark part with an orientation, (k, k)."""
-        width = 0.2 * self.cell_um / step_um
+        width = 0.17 * self.cell_um / step_um
         length = width * self.aspect
         reach = math.ceil(2.5 * length)
         axis = np.arange(-reach, reach + 1, dtype=np.float32)

@@ -32,6 +32,7 @@ class Spheroid:
     rim: float  # darkness of the steep edge
     core: float  # additional relative density of the core
     grain: float  # standard deviation of the texture, natural-log optical density
+    coarseness: float  # factor of the texture at the scale of groups of cells
     outline: float  # amplitude of the deviations from a round outline
     roughness: float  # amplitude of the deviations of the edge at the scale of cells
     burst: float  # 0 = intact, 1 = all cells spilled
