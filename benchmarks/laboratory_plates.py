@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from acquisition.quality import assess
-from benchmarks.observed_plates import OBSERVING_CODE, ROOT, virtual_image
+from benchmarks.observed_plates import OBSERVING_CODE, virtual_image
 from inference.bundle import Bundle, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -52,10 +52,6 @@ PARAMETERS = (
     "debris",
 )
 """Parameters of a spheroid that a mechanism changes; the orders of the texture follow them."""
-_CODE = (
-    *OBSERVING_CODE,
-    *sorted((ROOT / "simulation" / "laboratories").glob("*.py")),
-)
 
 
 class FeatureExtractor(Protocol):
@@ -226,7 +222,7 @@ def observe_plates(
 def _plate_digest(scope: LaboratoryMicroscope) -> str:
     """Return the name of a plate's folder in the cache."""
     content = hashlib.sha256()
-    for file in _CODE:
+    for file in OBSERVING_CODE:
         content.update(file.read_bytes())
     content.update(f"{scope.laboratory} {scope.size_px} {scope.plate}".encode())
     return f"{scope.laboratory.renderer_name}-{scope.plate.name}-{content.hexdigest()[:12]}"

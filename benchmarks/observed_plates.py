@@ -27,7 +27,8 @@ from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey, WellImage
-from simulation.kinds import Mechanism
+from simulation.kinds import HiddenMechanism, Mechanism
+from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
 from simulation.microscope import PlateMicroscope, VirtualMicroscope
 from simulation.plate import (
     DOSED_ON_DAY,
@@ -49,11 +50,19 @@ DAILY = tuple(f"daily-{kind}" for kind in SCREENS)
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
 OBSERVING_CODE = (
     *sorted((ROOT / "simulation").glob("*.py")),
+    *sorted((ROOT / "simulation" / "laboratories").glob("*.py")),
     *sorted((ROOT / "inference" / "tissue").glob("*.py")),
     ROOT / "inference" / "encoding" / "preprocessing.py",
     ROOT / "acquisition" / "quality.py",
 )
 """Files whose change makes the cached plates stale."""
+LABORATORY_SIZE_PX = 384
+LABORATORY_MECHANISMS = {
+    "visible": Mechanism,
+    "hidden": HiddenMechanism,
+    "mixed": (Mechanism, HiddenMechanism),
+}
+"""Mechanisms of a laboratory's compounds, by the name in the kind of a plate."""
 WIDE_SIZE_SPREAD = 0.15  # the area then varies by at least 30 % between wells
 GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)
 """Days on which untreated wells have grown more than on the readout day."""
@@ -97,14 +106,20 @@ class ObservedPlate:
         )
 
 
-def plan_observation(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int, ...]]:
+def plan_observation(
+    kind: str, seed: int
+) -> tuple[VirtualMicroscope | LaboratoryMicroscope, tuple[int, ...]]:
     """Return the virtual microscope for a plate of one kind and seed, and the days to image.
 
     Kinds: a mechanism, ``mixed``, ``daily-<kind>`` (imaged every day from dosing to readout),
-    ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (sizes differ widely at dosing), and
-    ``untreated``.
+    ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (sizes differ widely at dosing),
+    ``untreated``, and ``laboratory<number>-<mechanisms>``: a plate of the laboratory of the seed,
+    with the :data:`LABORATORY_MECHANISMS` of its compounds, or ``untreated``.
     """
     variant, _, name = kind.rpartition("-")
+    if variant.startswith("laboratory"):
+        number = int(variant.removeprefix("laboratory"))
+        return plan_laboratory(seed, name, number), (DOSED_ON_DAY, READOUT_DAY)
     mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
     plate = plan_plate(seed, mechanism=mechanism)
     days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)
@@ -120,6 +135,21 @@ def plan_observation(kind: str, seed: int) -> tuple[VirtualMicroscope, tuple[int
     elif variant == "daily":
         days = tuple(range(DOSED_ON_DAY, READOUT_DAY + 1))
     return VirtualMicroscope(plate, SIZE_PX), days
+
+
+def plan_laboratory(seed: int, mechanisms: str, number: int) -> LaboratoryMicroscope:
+    """Return plate ``number`` of the simulated laboratory of a seed, with a set of mechanisms."""
+    laboratory = draw_laboratory(seed)
+    if mechanisms == "untreated":
+        (scope,) = laboratory.plates(1, size_px=LABORATORY_SIZE_PX, first=number)
+        wells = tuple(_as_untreated(plan) for plan in scope.plate.wells)
+        return replace(scope, plate=replace(scope.plate, wells=wells))
+    allowed = LABORATORY_MECHANISMS[mechanisms]
+    chosen = tuple(each for each in laboratory.mechanisms if isinstance(each, allowed))
+    (scope,) = replace(laboratory, mechanisms=chosen).plates(
+        1, size_px=LABORATORY_SIZE_PX, first=number
+    )
+    return scope
 
 
 def _as_untreated(plan: WellPlan) -> WellPlan:

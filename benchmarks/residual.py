@@ -57,7 +57,7 @@ Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
-RENDERERS = (RendererName.PACKED_CELLS, RendererName.GROWING_FRONT)
+RENDERERS = (RendererName.GROWING_FRONT, RendererName.PACKED_CELLS)
 FIRST_SEED = 7_000
 SHRINKAGE = 0.1
 """Share of the mean variance that is added to the variance of each direction before whitening."""

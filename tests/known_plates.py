@@ -1,6 +1,7 @@
 """Simulated trajectories of a plate whose true kill is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,4 +70,37 @@ def plate(
         feature_names=tuple(f"feature_{number}" for number in range(features)),
         embedding_dimension=features if encoder_id else 0,
         encoder_id=encoder_id,
+    )
+
+
+def joined(embedding: Trajectories, measures: Trajectories) -> Trajectories:
+    """Return the wells of a plate of measures with the embedding of another plate."""
+    return replace(
+        measures,
+        features=np.concatenate([embedding.features, measures.features], axis=2),
+        feature_names=(
+            *(f"embedding_{number}" for number in range(embedding.features.shape[2])),
+            *measures.feature_names,
+        ),
+        embedding_dimension=embedding.features.shape[2],
+        encoder_id=embedding.encoder_id,
+    )
+
+
+def with_hidden(kills: Sequence[float], hidden: Sequence[bool], *, seed: int = 0) -> Trajectories:
+    """Return a plate with an embedding, whose hidden treatments do not change the measures.
+
+    Parameters
+    ----------
+    kills
+        True kill of each treatment.
+    hidden
+        Whether the treatment changes the embedding alone.
+    seed
+        Seed of the random numbers.
+    """
+    seen = [0.0 if is_hidden else kill for kill, is_hidden in zip(kills, hidden, strict=True)]
+    return joined(
+        plate(kills, features=60, seed=seed),
+        plate(seen, features=11, seed=10_000 + seed, encoder_id=""),
     )

@@ -1,7 +1,8 @@
 """Length of a residual whose directions are those of the embedding and those of the measures.
 
-Both parts are in units of their own noise, so that their lengths can be compared. The measures
-determine the length of a well, unless its embedding departs clearly further.
+Both parts are in units of their own noise, so that their lengths can be compared. The part with
+the clearer effects on the plate determines the length of a well, unless the other part departs
+clearly further.
 """
 
 from collections.abc import Sequence
@@ -13,32 +14,76 @@ from inference.departure.metrics import Mahalanobis, Noise
 from schemas.arrays import Float64Array, IndexArray
 
 EXPLAINED_FACTOR = 2.0
-"""Length of the embedding's residual that the measures explain, as a multiple of their own length.
+"""Length of the other part that the main part explains, as a multiple of its own length.
 
-Printed by ``python -m benchmarks.fusion``: with the factor 1, the scatter of the embedding changes
-the order of treatments that the measures see well.
+With the factor 1, the scatter of the other part would change the order of treatments that the main
+part sees well.
 """
+CLEARER_FACTOR = 1.5
+"""Factor by which effects on the embedding are clearer than effects on the measures, if the
+embedding is the main part.
+
+On simulated laboratories the measures order visible mechanisms better than an embedding with
+effects of the same clearness.
+"""
+MIN_AGREEMENT = 0.85
+"""Smallest intra-class correlation of the lengths of replicates, for the other part to count."""
 STRONG_EFFECT = 0.9
 """Quantile of the lengths of all wells that is a strong effect of a plate."""
 NOISE_DEVIATIONS = 1.0
-"""Standard deviations above the mean from which the embedding's squared length is not noise."""
+"""Standard deviations above the mean from which the other part's squared length is not noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartLength:
+    """Length of a residual in the directions of one part, and its effects on one plate."""
+
+    directions: slice
+    metric: Mahalanobis
+    strong: float
+    """Length of a strong effect."""
+    scatter: float
+    """Root mean square difference between the lengths of replicates and their mean; 0 without
+    replicates.
+    """
+    agreement: float
+    """Intra-class correlation of the lengths of replicates; 1 without replicates."""
+
+    @classmethod
+    def fit(
+        cls,
+        residual: Float64Array,
+        noise: Noise,
+        directions: slice,
+        replicates: Sequence[IndexArray],
+    ) -> "PartLength":
+        """Return the part fitted to residuals (n, K) with a Noise and sets of replicates."""
+        rows = residual[:, directions]
+        metric = Mahalanobis.fit(rows, noise.of_part(directions), replicates)
+        lengths = metric.lengths(rows)
+        scatter, agreement = _agreement([lengths[wells] for wells in replicates])
+        return cls(
+            directions, metric, float(np.quantile(lengths, STRONG_EFFECT)), scatter, agreement
+        )
+
+    def squares(self, residual: Float64Array) -> Float64Array:
+        """Return (n,) squared lengths of residuals (n, K)."""
+        return self.metric.lengths(residual[:, self.directions]) ** 2
 
 
 @dataclass(frozen=True, eq=False)
 class CombinedLength:
-    """Length of residuals (n, K) in one or two parts: the embedding, and last the measures.
+    """Length of residuals (n, K) by the main part, and by the other part where it departs further.
 
-    A part without reproducible directions does not count if the other part has some. If both have
-    some, the squared length is m² + max(0, r² (e² − t) − f² m²), where m and e are the lengths by
-    the measures and by the embedding, r is the ratio of strong effects on m and on e, t is the
-    squared length of noise, and f is :data:`EXPLAINED_FACTOR`. If neither has, it is m² + e².
+    The squared length is m² + max(0, r² (o² − t) − f² m²). Here m and o are the lengths by the main
+    part and by the other part, r is the ratio of strong effects on m and on o, t is the squared
+    length of noise of the other part, and f is :data:`EXPLAINED_FACTOR`. If no part has directions
+    that replicates share, the length is that of all directions.
     """
 
-    parts: tuple[slice, ...]
-    """Directions of each part that counts."""
-    metrics: tuple[Mahalanobis, ...]  # of each part that counts
-    ratio: float | None
-    """Ratio r; None if the squared lengths of the parts are added."""
+    main: PartLength
+    other: PartLength | None
+    """Part that counts where it departs further; None if it is not reproducible."""
 
     @classmethod
     def fit(
@@ -50,57 +95,84 @@ class CombinedLength:
     ) -> "CombinedLength":
         """Return the length fitted to residuals (n, K) with a Noise, parts and sets of replicates.
 
-        See :meth:`inference.departure.metrics.Mahalanobis.fit`.
+        Parameters
+        ----------
+        residual, noise, replicates
+            As in :meth:`inference.departure.metrics.Mahalanobis.fit`.
+        parts
+            Directions of the embedding and of the measures, or of one of them alone.
         """
-        fitted = [
-            (part, Mahalanobis.fit(residual[:, part], noise.of_part(part), replicates))
-            for part in parts
-        ]
-        reproducible = [pair for pair in fitted if pair[1].is_reproducible]
-        counting = reproducible or fitted
-        strong = [
-            float(np.quantile(metric.lengths(residual[:, part]), STRONG_EFFECT))
-            for part, metric in counting
-        ]
-        return cls(
-            tuple(part for part, _ in counting),
-            tuple(metric for _, metric in counting),
-            strong[-1] / strong[0] if len(reproducible) > 1 else None,
-        )
-
-    @property
-    def main(self) -> Mahalanobis:
-        """Metric of the part that determines the length of most wells."""
-        return self.metrics[-1]
-
-    def squares(self, residual: Float64Array) -> Float64Array:
-        """Return (n, counting parts) summands of the squared lengths of residuals (n, K)."""
-        squared = np.stack(
-            [
-                metric.lengths(residual[:, part]) ** 2
-                for part, metric in zip(self.parts, self.metrics, strict=True)
-            ],
-            axis=1,
-        )
-        if self.ratio is not None:
-            noise = self.metrics[0].squared_noise(NOISE_DEVIATIONS)
-            squared[:, 0] = np.maximum(
-                0.0, self.ratio**2 * (squared[:, 0] - noise) - EXPLAINED_FACTOR**2 * squared[:, 1]
+        fitted = [PartLength.fit(residual, noise, part, replicates) for part in parts]
+        found = [each for each in fitted if each.metric.is_reproducible]
+        if not found:
+            every = slice(0, residual.shape[1])
+            return cls(PartLength.fit(residual, noise, every, replicates), None)
+        main = found[-1]
+        if len(found) > 1:
+            by_embedding, by_measures = found
+            is_clearer = (
+                by_embedding.strong * by_measures.scatter
+                > CLEARER_FACTOR * by_measures.strong * by_embedding.scatter
             )
-        return squared
+            main = by_embedding if is_clearer else by_measures
+        others = [
+            each for each in found if each is not main and each.agreement >= MIN_AGREEMENT
+        ]
+        return cls(main, others[0] if others else None)
 
     def lengths(self, residual: Float64Array) -> Float64Array:
         """Return (n,) lengths of residuals (n, K)."""
-        return np.asarray(np.sqrt(self.squares(residual).sum(axis=1)))
+        return np.asarray(np.sqrt(self.main.squares(residual) + self._excess(residual)))
+
+    def _excess(self, residual: Float64Array) -> Float64Array:
+        """Return the (n,) squared lengths that the other part adds."""
+        if self.other is None:
+            return np.zeros(len(residual))
+        ratio = self.main.strong / self.other.strong
+        above_noise = self.other.squares(residual) - self.other.metric.squared_noise(
+            NOISE_DEVIATIONS
+        )
+        explained = EXPLAINED_FACTOR**2 * self.main.squares(residual)
+        return np.asarray(np.maximum(0.0, ratio**2 * above_noise - explained))
 
     def embedding_share(self, residual: Float64Array, embedded: int) -> Float64Array:
         """Return (n,) fractions of the squared lengths that are due to the embedding.
 
+        If the length is that of all directions, the fraction is that of the squared components.
+
         ``embedded`` is the number of directions, from the first, that are those of the embedding.
         """
-        squared = self.squares(residual)
-        of_embedding = [part.start < embedded for part in self.parts]
-        total = squared.sum(axis=1)
+        squared, excess = self.main.squares(residual), self._excess(residual)
+        is_embedding = self.main.directions.stop <= embedded
+        of_main = np.full(len(residual), float(is_embedding))
+        if self.main.directions.start < embedded < self.main.directions.stop:
+            whole = np.zeros_like(residual)
+            whole[:, :embedded] = residual[:, :embedded]
+            of_main = np.divide(
+                self.main.squares(whole), squared, out=np.zeros_like(squared), where=squared > 0
+            )
+        total = squared + excess
+        of_other = excess * (not is_embedding)
         return np.divide(
-            squared[:, of_embedding].sum(axis=1), total, out=np.zeros_like(total), where=total > 0
+            of_main * squared + of_other, total, out=np.zeros_like(total), where=total > 0
         )
+
+
+def _agreement(sets: Sequence[Float64Array]) -> tuple[float, float]:
+    """Return (scatter within sets, intra-class correlation) of values in sets of replicates.
+
+    It is the correlation ICC(1) of a one-way layout: Shrout and Fleiss, Psychol. Bull. 86 (1979)
+    420. Sets of one value are not used.
+    """
+    sets = [values for values in sets if len(values) > 1]
+    if len(sets) < 2:  # noqa: PLR2004 - one set has no variance between sets
+        return 0.0, 1.0
+    count = sum(map(len, sets))
+    within = sum(float(values.var()) * len(values) for values in sets) / (count - len(sets))
+    grand = float(np.concatenate(sets).mean())
+    between = sum(len(values) * (float(values.mean()) - grand) ** 2 for values in sets) / (
+        len(sets) - 1
+    )
+    size = (count - sum(len(values) ** 2 for values in sets) / count) / (len(sets) - 1)
+    total = between + (size - 1) * within
+    return float(np.sqrt(within)), (between - within) / total if total > 0 else 1.0

@@ -336,14 +336,15 @@ def _replicates(trajectories: Trajectories, used: BoolArray) -> tuple[IndexArray
     """Return the sets of replicates among the used wells (N,), as indices of used wells.
 
     They are the wells of each treatment. The untreated wells are divided into sets of about the
-    same size, so that untreated and treated wells take part in the same way.
+    same size, by name, so that untreated and treated wells take part in the same way.
     """
     wells: dict[tuple[Group, str], list[int]] = {}
     for number, row in enumerate(np.flatnonzero(used)):
         group = trajectories.groups[row]
         treatment = "" if group is Group.UNTREATED else trajectories.treatments[row]
         wells.setdefault((group, treatment), []).append(number)
-    untreated = np.array(wells.pop((Group.UNTREATED, "")))
+    names = np.array(trajectories.wells)[used]
+    untreated = np.array(sorted(wells.pop((Group.UNTREATED, "")), key=lambda well: str(names[well])))
     treated = [np.array(members) for members in wells.values()]
     size = int(np.median([len(members) for members in treated])) if treated else 1
     count = max(1, len(untreated) // size)
@@ -404,7 +405,7 @@ def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, s
     for name, values in lengths.by_metric.items():
         own = clip_outliers(values[untreated], values[untreated])
         spreads[name] = (
-            moderated_spread(own, lengths.metric.main, lengths.earlier, lengths.similarity)
+            moderated_spread(own, lengths.metric.main.metric, lengths.earlier, lengths.similarity)
             if name is MetricName.MAHALANOBIS
             else moderated_spread(own, None)
         )

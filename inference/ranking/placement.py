@@ -42,7 +42,7 @@ class TreatmentPlace:
     rank_low: int
     rank_high: int
     chance_best: float
-    embedding_share: float  # of the score, 0 to 1; the rest is due to the measures
+    embedding_share: float | None  # of the score, 0 to 1; None: one part alone is compared
 
 
 @dataclass(frozen=True)

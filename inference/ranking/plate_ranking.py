@@ -434,10 +434,17 @@ def _place_treatments(
             rank_low=int(scores.rank_low[i]),
             rank_high=int(scores.rank_high[i]),
             chance_best=float(scores.chance_best[i]),
-            embedding_share=float(departures.embedding_share[treatments[i].wells].mean()),
+            embedding_share=_embedding_share(departures, treatments[i]),
         )
         for i in np.argsort(scores.rank, kind="stable")
     )
+
+
+def _embedding_share(departures: Departures, treatment: _Treatment) -> float | None:
+    """Return the contribution of the embedding to a treatment's score; None for one part alone."""
+    if len(departures.residuals.reduced.parts) == 1:
+        return None
+    return float(departures.embedding_share[treatment.wells].mean())
 
 
 def _place_wells(

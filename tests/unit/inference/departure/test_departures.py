@@ -13,7 +13,7 @@ from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
-from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
+from tests.known_plates import DOSING_DAY, READOUT_DAY, joined, plate
 
 KILLS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -219,40 +219,17 @@ def test_the_rolling_view_waits_for_six_untreated_wells() -> None:
     assert whole == dict(zip(trajectories.wells, scores(trajectories), strict=True))
 
 
-def with_measures(weight: float, measures: int = 8) -> Trajectories:
+def with_measures() -> Trajectories:
     """Return a plate with 8 informative measures and an embedding of 200 uninformative features."""
     known, other = (
-        plate(KILLS, features=measures, encoder_id=""),
+        plate(KILLS, features=8, encoder_id=""),
         plate((0.0,) * len(KILLS), features=200, seed=1),
     )
-    return replace(
-        known,
-        features=np.concatenate(
-            [other.features, known.features * 10.0 ** np.arange(measures)], axis=2
-        ),
-        feature_names=(*other.feature_names, *known.feature_names),
-        embedding_dimension=200,
-        embedding_weight=weight,
-    )
-
-
-def test_embedding_and_measures_are_scaled_separately() -> None:
-    kill = np.repeat(KILLS, 3)
-    alone = scores(plate(KILLS, features=8, encoder_id=""))
-    for weight in (0.1, 0.3):
-        both = scores(with_measures(weight))
-        assert spearmanr(both[18:], kill).statistic > spearmanr(alone[18:], kill).statistic - 0.05
-    assert spearmanr(scores(with_measures(100.0))[18:], kill).statistic < 0.5
-
-
-def test_an_embedding_with_weight_0_changes_no_score() -> None:
-    np.testing.assert_allclose(
-        scores(with_measures(0.0)), scores(plate(KILLS, features=8, encoder_id="")), rtol=1e-6
-    )
+    return joined(other, replace(known, features=known.features * 10.0 ** np.arange(8)))
 
 
 def test_the_unit_of_an_embedding_does_not_change_scores() -> None:
-    one = with_measures(0.5)
+    one = with_measures()
     units = np.where(np.arange(208) < 200, 1000.0, 1.0)
     np.testing.assert_allclose(
         scores(replace(one, features=one.features * units)), scores(one), rtol=1e-6
@@ -261,7 +238,7 @@ def test_the_unit_of_an_embedding_does_not_change_scores() -> None:
 
 @pytest.mark.parametrize("block", [slice(0, 200), slice(200, 208)])
 def test_a_block_that_is_equal_in_most_wells_gives_finite_scores(block: slice) -> None:
-    one = with_measures(0.5)
+    one = with_measures()
     features = one.features.copy()
     features[3:, :, block] = features[3, 0, block]
     assert np.isfinite(scores(replace(one, features=features))).all()

@@ -60,6 +60,11 @@ def test_untreated_wells_that_are_all_equal_still_have_a_noise() -> None:
     )
 
 
+def single(residual: np.ndarray) -> np.ndarray:
+    """Return one set per well: no well has replicates."""
+    return np.arange(len(residual))[:, None]
+
+
 def test_whitened_rows_vary_by_one_in_every_direction() -> None:
     noise = Noise.estimate(rows(9) * np.arange(1.0, 6.0), np.eye(5))
     np.testing.assert_allclose(
@@ -70,7 +75,8 @@ def test_whitened_rows_vary_by_one_in_every_direction() -> None:
 def test_with_no_direction_above_the_noise_the_length_is_the_mahalanobis_distance() -> None:
     noise = Noise.estimate(rows(30), np.eye(5))
     residual = 0.5 * rows(40, seed=4)
-    metric = Mahalanobis.fit(residual, noise)
+    metric = Mahalanobis.fit(residual, noise, single(residual))
+    assert not metric.is_reproducible
     np.testing.assert_array_equal(metric.weights, 1.0)
     np.testing.assert_allclose(
         metric.lengths(residual),
@@ -97,7 +103,7 @@ def test_the_weight_of_a_direction_is_its_variance_fraction_above_the_noise_edge
         )
         for row in whitened
     ]
-    metric = Mahalanobis.fit(residual, noise)
+    metric = Mahalanobis.fit(residual, noise, single(residual))
     np.testing.assert_allclose(metric.lengths(residual), plain)
     assert sum(weight > 0 for weight in weights) == 1
 
@@ -106,13 +112,24 @@ def test_pure_noise_seldom_exceeds_the_edge() -> None:
     passed = [
         (
             Mahalanobis.fit(
-                rows(60, 8, 2 * seed), Noise.estimate(rows(20, 8, 2 * seed + 1), np.eye(8))
-            ).weights
-            < 1
-        ).any()
+                rows(60, 8, 2 * seed), Noise.estimate(rows(20, 8, 2 * seed + 1), np.eye(8)), sets
+            ).is_reproducible
+        )
         for seed in range(100)
+        for sets in (single(rows(60)), np.arange(60).reshape(20, 3))
     ]
     assert np.mean(passed) <= 0.1
+
+
+def test_a_direction_that_replicates_share_is_found_in_noise_that_they_do_not_share() -> None:
+    noise = Noise.estimate(rows(30, 8), np.eye(8))
+    shared = np.repeat(1.5 * rows(20, 1, seed=7), 3, axis=0) * np.eye(8)[2]
+    residual = rows(60, 8, seed=6) + shared
+    by_replicates = Mahalanobis.fit(residual, noise, np.arange(60).reshape(20, 3))
+    alone = Mahalanobis.fit(residual, noise, single(residual))
+    assert (by_replicates.is_reproducible, alone.is_reproducible) == (True, False)
+    values, directions = np.linalg.eigh(by_replicates.matrix)
+    assert abs(directions[2, -1]) > 0.9
 
 
 def test_the_length_variance_is_that_of_noise_lengths() -> None:

@@ -104,7 +104,7 @@ def test_the_effect_interval_has_nominal_coverage_with_known_noise(distance: flo
     rng, unit = np.random.default_rng(2), 1 / 3 + 1 / 18
     intervals = np.array(
         [
-            _effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit, 1e6)
+            _effect_interval(distance * FORWARD + np.sqrt(unit) * rng.normal(size=6), unit, 1e6, 6)
             for _ in range(200)
         ]
     )

@@ -1,0 +1,150 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from inference.departure.departures import Departures, measure_departures
+from inference.ranking.plate_ranking import rank_plate
+from schemas.plate_map import Group
+from schemas.ranking import Verdict
+from schemas.trajectory import Representation, Trajectories
+from tests.known_plates import DOSING_DAY, READOUT_DAY, joined, plate, with_hidden
+
+KILLS = np.linspace(0.05, 0.95, 12)
+VISIBLE, THIRD_HIDDEN, ALL_HIDDEN = [False] * 12, [True, False, False] * 4, [True] * 12
+
+
+def part_of(both: Trajectories, representation: Representation) -> Trajectories:
+    """Return the trajectories with the features of one representation alone."""
+    dimension = both.embedding_dimension
+    chosen = {
+        "embedding": slice(0, dimension),
+        "measures": slice(dimension, None),
+        "both": slice(None),
+    }[representation]
+    return replace(
+        both,
+        features=both.features[:, :, chosen],
+        feature_names=both.feature_names[chosen],
+        embedding_dimension=0 if representation == "measures" else dimension,
+        encoder_id="" if representation == "measures" else both.encoder_id,
+    )
+
+
+def departures(both: Trajectories, representation: Representation = "both") -> Departures:
+    return measure_departures(
+        part_of(both, representation), dosing_day=DOSING_DAY, day=READOUT_DAY
+    )
+
+
+def correlations(hidden: list[bool]) -> dict[str, float]:
+    """Return the mean correlation of scores and kills of three plates by representation."""
+    kill = np.repeat(KILLS, 3)
+    plates = [with_hidden(KILLS.tolist(), hidden, seed=seed) for seed in range(3)]
+    return {
+        representation: float(
+            np.mean(
+                [
+                    spearmanr(departures(each, representation).scores[18:], kill).statistic
+                    for each in plates
+                ]
+            )
+        )
+        for representation in ("embedding", "measures", "both")
+    }
+
+
+@pytest.mark.parametrize("hidden", [VISIBLE, THIRD_HIDDEN, ALL_HIDDEN])
+def test_both_is_nearly_as_good_as_the_better_part(hidden: list[bool]) -> None:
+    found = correlations(hidden)
+    assert found["both"] >= max(found["embedding"], found["measures"]) - 0.02
+
+
+def test_the_embedding_of_hidden_treatments_decides_and_that_of_others_does_not() -> None:
+    result = departures(with_hidden(KILLS.tolist(), THIRD_HIDDEN))
+    share = result.embedding_share[18:].reshape(12, 3).mean(axis=1)
+    strong = KILLS > 0.4
+    assert share[strong & THIRD_HIDDEN].min() > 0.8
+    assert share[strong & ~np.array(THIRD_HIDDEN)].max() < 0.2
+
+
+def noisy_embedding(seed: int = 0) -> Trajectories:
+    return joined(
+        plate((0.0,) * 12, features=60, seed=50 + seed),
+        plate(KILLS.tolist(), features=11, seed=seed, encoder_id=""),
+    )
+
+
+def test_an_embedding_of_noise_leaves_the_scores_of_the_measures() -> None:
+    result = departures(noisy_embedding())
+    np.testing.assert_allclose(result.scores, departures(noisy_embedding(), "measures").scores)
+    np.testing.assert_array_equal(result.embedding_share, 0.0)
+
+
+def test_measures_of_noise_leave_the_scores_of_the_embedding() -> None:
+    hidden = with_hidden(KILLS.tolist(), ALL_HIDDEN)
+    result = departures(hidden)
+    np.testing.assert_allclose(result.scores, departures(hidden, "embedding").scores)
+    np.testing.assert_array_equal(result.embedding_share, 1.0)
+
+
+def test_without_any_effect_both_parts_count() -> None:
+    nothing = joined(
+        plate((0.0,) * 12, features=60, seed=1),
+        plate((0.0,) * 12, features=11, seed=2, encoder_id=""),
+    )
+    share = departures(nothing).embedding_share
+    assert 0.3 < share.mean() < 0.7
+
+
+def without_replicates(trajectories: Trajectories) -> Trajectories:
+    """Return the plate as if each treated well had a treatment of its own."""
+    return replace(
+        trajectories,
+        treatments=tuple(
+            treatment if group is Group.UNTREATED else f"drug{row}:1 uM"
+            for row, (group, treatment) in enumerate(
+                zip(trajectories.groups, trajectories.treatments, strict=True)
+            )
+        ),
+    )
+
+
+def test_plates_without_replicates_are_scored_by_the_differences_between_wells() -> None:
+    single = without_replicates(with_hidden(KILLS.tolist(), THIRD_HIDDEN))
+    kill = np.repeat(KILLS, 3)
+    found = {
+        representation: spearmanr(departures(single, representation).scores[18:], kill).statistic
+        for representation in ("embedding", "measures", "both")
+    }
+    assert found["both"] >= max(found["embedding"], found["measures"]) - 0.02
+
+
+def relabelled(nothing: Trajectories, rng: np.random.Generator) -> Trajectories:
+    """Return a plate with its wells in another order, so that the labels are random."""
+    order = rng.permutation(len(nothing.wells))
+    return replace(nothing, features=nothing.features[order])
+
+
+@pytest.mark.parametrize("representation", ["embedding", "measures", "both"])
+def test_at_most_seven_percent_of_plates_without_effects_have_a_call(
+    representation: Representation,
+) -> None:
+    rng = np.random.default_rng(3)
+    calls = []
+    for seed in range(10):
+        nothing = joined(
+            plate((0.0,) * 4, untreated=12, features=30, seed=seed),
+            plate((0.0,) * 4, untreated=12, features=8, seed=100 + seed, encoder_id=""),
+        )
+        for _ in range(10):
+            table = rank_plate(
+                part_of(relabelled(nothing, rng), representation),
+                dosing_day=DOSING_DAY,
+                readout_day=READOUT_DAY,
+                seed=seed,
+            )
+            verdicts = {row.verdict for row in table.treatments}
+            calls.append(bool(verdicts & {Verdict.EFFECTIVE, Verdict.GROWTH}))
+    assert np.mean(calls) <= 0.07
