@@ -50,7 +50,6 @@ from training.evaluation.kernel_regression import (
     gram_matrix,
     kernel_matrix,
     left_out_percent,
-    predict_percent,
 )
 
 Array = npt.NDArray[np.float64]
@@ -165,6 +164,32 @@ def fit_measures(plates: Sequence[LaboratoryPlate], wells: Wells) -> list[Baseli
     return baselines
 
 
+def left_out_errors(kernel: Array, targets: Array, plates: Numbers, strength: float) -> Array:
+    """Return targets less their prediction by kernel ridge regression on the other plates.
+
+    The regression has no constant. All plates follow from one inverse: the errors of a plate are
+    (A⁻¹)ₚₚ⁻¹ (A⁻¹ y)ₚ, where A is the kernel with its ridge.
+
+    Parameters
+    ----------
+    kernel
+        (wells, wells).
+    targets
+        (wells, C).
+    plates
+        (wells,) number of the plate of each well.
+    strength
+        Ridge as a share of the mean diagonal of the kernel.
+    """
+    inverse = np.linalg.inv(kernel + strength * np.mean(np.diag(kernel)) * np.eye(len(kernel)))
+    weights = inverse @ targets
+    errors = np.empty_like(targets)
+    for plate in np.unique(plates):
+        rows = np.flatnonzero(plates == plate)
+        errors[rows] = np.linalg.solve(inverse[np.ix_(rows, rows)], weights[rows])
+    return errors
+
+
 def predict_residuals(products: Array, residuals: Array, plates: Numbers, tested: Bools) -> Array:
     """Return the residuals of a tested plate's wells, (tested, C), predicted from features.
 
@@ -183,18 +208,19 @@ def predict_residuals(products: Array, residuals: Array, plates: Numbers, tested
         (wells,) True for the wells of the tested plate.
     """
     training = ~tested
-    smallest = np.mean(residuals[training] ** 2, axis=0)
+    targets = residuals[training]
+    smallest = np.mean(targets**2, axis=0)
     best = np.zeros((int(tested.sum()), residuals.shape[1]))
     for settings in candidate_settings((1.0,)):
         kernel = kernel_matrix(products, training, settings)
-        predicted = left_out_percent(kernel, residuals, plates, training, settings.strength)
-        errors = np.mean((predicted - residuals)[training] ** 2, axis=0)
+        own, strength = kernel[np.ix_(training, training)], settings.strength
+        errors = np.mean(left_out_errors(own, targets, plates[training], strength) ** 2, axis=0)
         better = errors < smallest
         smallest[better] = errors[better]
         if better.any():
-            best[:, better] = predict_percent(
-                kernel, residuals[:, better], training, tested, settings.strength
-            )
+            ridge = strength * np.mean(np.diag(own)) * np.eye(len(own))
+            weights = np.linalg.solve(own + ridge, targets[:, better])
+            best[:, better] = kernel[np.ix_(tested, training)] @ weights
     return best
 
 

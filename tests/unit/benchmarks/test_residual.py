@@ -9,6 +9,7 @@ from benchmarks.residual import (
     feature_sets,
     fit_measures,
     gains,
+    left_out_errors,
     whitened_products,
 )
 from schemas.plate_map import Group
@@ -101,6 +102,21 @@ def test_residuals_are_exchanged_within_their_plate_only() -> None:
         of_plate = np.sort(columns[plates == plate], axis=0)
         assert np.array_equal(of_plate, np.repeat(of_plate[:, :1], 31, axis=1))
     assert any(not np.array_equal(column, residual) for column in columns.T)
+
+
+def test_left_out_errors_equal_those_of_one_regression_for_each_plate() -> None:
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(12, 4)), rng.normal(size=(12, 2))
+    plates, kernel = np.repeat([0, 1, 2], 4), rows @ rows.T
+    ridge = 0.5 * np.mean(np.diag(kernel))
+    found = left_out_errors(kernel, targets, plates, 0.5)
+    for plate in range(3):
+        own, others = np.flatnonzero(plates == plate), np.flatnonzero(plates != plate)
+        weights = np.linalg.solve(
+            kernel[np.ix_(others, others)] + ridge * np.eye(len(others)), targets[others]
+        )
+        expected = targets[own] - kernel[np.ix_(own, others)] @ weights
+        assert found[own] == pytest.approx(expected)
 
 
 def test_whitened_products_equal_those_of_the_inverse_covariance(
