@@ -44,7 +44,7 @@ from training.evaluation.kernel_regression import (
 )
 
 FIRST_SEED = 9_000  # of the laboratories
-PLATES, WELLS, SIZE_PX = 9, 21, 320
+PLATES, WELLS, SIZE_PX = 9, 15, 256
 _ASSAY_SPREAD = 5.0  # standard deviation of the viability, percent
 _MARGIN_UM, _FINE_UM, _MIDDLE_UM, _LOCAL_UM = 12.0, 2.5, 10.0, 25.0
 
@@ -167,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--laboratories", type=int, default=1, help="of each renderer")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="of the first laboratory")
+    parser.add_argument("--renderer", type=RendererName, help="this one alone")
     arguments = parser.parse_args()
     print(f"{PLATES} plates of {WELLS} wells, {SIZE_PX} px; Spearman with the kill, treated wells")
     print(
@@ -174,7 +175,7 @@ def main() -> None:
         f"{'parameter':>11}"
     )
     for seed in range(arguments.seed, arguments.seed + arguments.laboratories):
-        for name in RendererName:
+        for name in [arguments.renderer] if arguments.renderer else RendererName:
             laboratory = draw_laboratory(seed, name)
             hidden = laboratory.renderer.hidden_mechanisms
             before = dosing_day_measures(laboratory) if hidden else []

@@ -2,7 +2,8 @@
 
     python -m benchmarks.virtual_beside_real
 
-The real images are those of :mod:`benchmarks.real_data`.
+The real images are those of :mod:`benchmarks.real_data`. The virtual images are those of the
+default plates and, in the last two rows, of laboratories with the other renderers.
 """
 
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy.typing as npt
 import tifffile
 
 from benchmarks.real_data import REAL_DATA
-from simulation.kinds import Mechanism
+from simulation.kinds import Mechanism, RendererName
+from simulation.laboratories.laboratory import draw_laboratory
 from simulation.microscope import VirtualMicroscope
 from simulation.optics import PLANES
 from simulation.plate import plan_plate
@@ -26,6 +28,8 @@ WHOLE_FIELDS = ("B064E58AADF", "E0405FE5043", "E11B69C508E", "I031D18437D", "L06
 CROPS = (3, 7, 27, 43, 37)
 OPAQUE = ((80, 8), (4, 8), (36, 9), (80, 9), (2, 7))  # seed, day
 PALE = ((8, 3), (29, 3), (14, 4), (21, 3))
+LABORATORIES = ((2, 10), (5, 10), (19, 8), (33, 5))  # seed, day; fields wider than FIELD_UM
+LABORATORY_PX = 1024
 
 
 def tile(pixels: npt.NDArray[np.uint16], caption: str) -> npt.NDArray[np.uint8]:
@@ -57,6 +61,22 @@ def render_plane(
     return np.asarray(scope.render(plan, day).planes[PLANES // 2])
 
 
+def render_laboratory(
+    renderer: RendererName, seed: int, day: int, mechanism: Mechanism | None = None
+) -> npt.NDArray[np.uint16]:
+    """Return the central FIELD_UM of a laboratory's well, middle plane (H, W), on a day.
+
+    The well is untreated or, with a mechanism, the most affected one.
+    """
+    (scope,) = draw_laboratory(seed, renderer).plates(1, size_px=LABORATORY_PX, mechanism=mechanism)
+    untreated = [plan for plan in scope.plate.wells if plan.mechanism is None]
+    plan = max(scope.plate.wells, key=lambda well: well.kill(day)) if mechanism else untreated[day]
+    seen = min(LABORATORY_PX, round(FIELD_UM / scope.um_per_px))
+    start = (LABORATORY_PX - seen) // 2
+    plane = scope.render(plan, day).planes[PLANES // 2]
+    return np.asarray(plane[start : start + seen, start : start + seen])
+
+
 def crop(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """Return the central CROP_PX × CROP_PX pixels of an image."""
     start = (len(pixels) - CROP_PX) // 2
@@ -83,6 +103,19 @@ def main() -> None:
             ),
             tile(crop(render_plane(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
         ],
+    ]
+    rows += [
+        [
+            *(
+                tile(render_laboratory(renderer, seed, day), f"{renderer}, day {day}")
+                for seed, day in LABORATORIES
+            ),
+            tile(
+                render_laboratory(renderer, *LABORATORIES[0], Mechanism.BURSTING),
+                f"{renderer}, burst",
+            ),
+        ]
+        for renderer in (RendererName.PACKED_CELLS, RendererName.GROWING_FRONT)
     ]
     target = ROOT / "docs" / "images" / "virtual_beside_real.png"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ _FINE_UM, _MIDDLE_UM, _COARSE_UM = 2.5, 8.0, 25.0
 """Standard deviations of the Gaussian filters that separate fine from coarse texture."""
 _PIXEL_BLUR_UM = 1.3  # by the pixels of an image that is reduced for the measurement
 _PATCH_UM = 75.0  # size of the patches in which the texture gathers
-_BALANCING_STEPS, _COMPENSATING_STEPS = 8, 3
+_BALANCING_STEPS, _COMPENSATING_STEPS = 8, 2
 _MAX_LITTER = 500  # number of cells or specks
 _LITTER_NEAR_BODY = 0.65  # share of the litter
 
@@ -148,9 +148,26 @@ def _bands(texture: Floats, weight: Floats, step_um: float) -> tuple[Floats, Flo
 
 def _blur_inside(values: Floats, weight: Floats, sigma_px: float) -> Floats:
     """Return the Gaussian mean of values, (h, w), over points of weight 1, not of weight 0."""
-    covered = cv2.GaussianBlur(weight, (0, 0), sigma_px)
+    covered = blur(weight, sigma_px)
+    return np.asarray(blur(values * weight, sigma_px) / np.maximum(covered, 1e-6), np.float32)
+
+
+def blur(values: Floats, sigma_px: float) -> Floats:
+    """Return a Gaussian mean of values, (h, w); a wide one is computed at a lower resolution."""
+    finer = int(min(sigma_px / 1.5, min(values.shape) / 4))
+    if finer < 2:  # noqa: PLR2004 - no lower resolution
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma_px), np.float32)
+    height, width = values.shape
+    small = cv2.resize(
+        values, (-(-width // finer), -(-height // finer)), interpolation=cv2.INTER_AREA
+    )
     return np.asarray(
-        cv2.GaussianBlur(values * weight, (0, 0), sigma_px) / np.maximum(covered, 1e-6), np.float32
+        cv2.resize(
+            cv2.GaussianBlur(small, (0, 0), sigma_px / finer),
+            (width, height),
+            interpolation=cv2.INTER_LINEAR,
+        ),
+        np.float32,
     )
 
 

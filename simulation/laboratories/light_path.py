@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from simulation.laboratories.canvas import blur
 from simulation.optics import Optics
 from simulation.scene import Floats
 
@@ -74,19 +75,6 @@ def transmit(
         tilt = np.float32(oblique[0]) * slope_x + np.float32(oblique[1]) * slope_y
         passed *= 1 + np.clip(tilt, -0.25, 0.25)
     if optics.halo > 0:
-        passed += np.float32(optics.halo) * _blur_coarsely(lost, _HALO_UM / step)
-    blur = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / step
-    return np.asarray(cv2.GaussianBlur(passed, (0, 0), max(blur, 0.3)), np.float32)
-
-
-def _blur_coarsely(values: Floats, sigma_px: float) -> Floats:
-    """Return a Gaussian mean of values, (H, W), computed at a quarter of the resolution."""
-    small = cv2.resize(values, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    return np.asarray(
-        cv2.resize(
-            cv2.GaussianBlur(small, (0, 0), sigma_px / 4),
-            values.shape[::-1],
-            interpolation=cv2.INTER_LINEAR,
-        ),
-        np.float32,
-    )
+        passed += np.float32(optics.halo) * blur(lost, _HALO_UM / step)
+    sigma = math.hypot(optics.blur_um, optics.blur_per_defocus * z_um) / step
+    return np.asarray(cv2.GaussianBlur(passed, (0, 0), max(sigma, 0.3)), np.float32)

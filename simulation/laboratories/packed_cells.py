@@ -16,6 +16,7 @@ from simulation.kinds import HiddenMechanism
 from simulation.laboratories.canvas import (
     GRID_PX,
     balance_texture,
+    blur,
     draw_litter,
     gathering_factor,
     grid_positions,
@@ -34,7 +35,7 @@ _SPACING = 0.92  # distance of neighbouring cells, in cell diameters
 _DISORDER = 0.42  # largest displacement from the lattice, in spacings
 _TURNS = 6  # number of orientations of the drawn cells
 _FOCUS_CELLS = 0.5  # standard deviation of the depth of focus, in cell diameters
-_FULL_SHARE = 0.7  # density of cells in focus, relative to its median, that is complete
+_FULL_SHARE = 0.55  # density of cells in focus, relative to its median, that is complete
 _CORE_SHARE = 0.55  # radius of the core, in radii of the body
 _MASK_CELLS = 0.5  # smallest thickness of the mask, in cell diameters
 
@@ -87,7 +88,9 @@ class PackedCells:
             whole = np.maximum(absorbing / np.float32(2 * spheroid.radius_um), 0)
             density, height = draw_litter(spheroid, self.cell_um)
             density += np.float32(spheroid.opacity) * whole ** np.float32(spheroid.opacity_power)
-            height += cv2.GaussianBlur(thickness, (0, 0), 0.8 * self.cell_um / step_um)
+            # Without the relief of single cells, which the texture adds; the outline stays sharp.
+            smooth = blur(thickness, 0.8 * self.cell_um / step_um)
+            height += smooth * inside
             return density, height
 
         def transmitted(z_um: float) -> Floats:
@@ -177,12 +180,7 @@ class PackedCells:
         step_um = spheroid.field_um / GRID_PX
         volume = np.float32((self.cell_um * _SPACING) ** 3 / step_um**2)
         x, y = grid_positions(spheroid, cells.x, cells.y)
-        return np.asarray(
-            cv2.GaussianBlur(
-                scatter(x, y, weights) * volume, (0, 0), cells_blur * self.cell_um / step_um
-            ),
-            np.float32,
-        )
+        return blur(scatter(x, y, weights) * volume, cells_blur * self.cell_um / step_um)
 
     def _texture(
         self,
@@ -214,9 +212,7 @@ class PackedCells:
             drawn = scatter(column[chosen], row[chosen], weights[chosen])[window]
             texture += cv2.filter2D(drawn, cv2.CV_32F, self._stamp(number, step_um))
         # Beyond the last cells in focus the texture ends; its local mean is that of these cells.
-        crowd = cv2.GaussianBlur(
-            scatter(column, row, np.ones_like(column))[window], (0, 0), self.cell_um / step_um
-        )
+        crowd = blur(scatter(column, row, np.ones_like(column))[window], self.cell_um / step_um)
         in_focus = inside & (crowd > _FULL_SHARE * np.median(crowd[inside]))
         return balance_texture(
             texture,
@@ -243,7 +239,7 @@ class PackedCells:
         """Return the absorption of a cell's dark part with an orientation, (k, k)."""
         width = 0.17 * self.cell_um / step_um
         length = width * self.aspect
-        reach = math.ceil(2.5 * length)
+        reach = math.ceil(2.2 * length)
         axis = np.arange(-reach, reach + 1, dtype=np.float32)
         x, y = axis[None, :], axis[:, None]
         angle = np.pi * number / _TURNS

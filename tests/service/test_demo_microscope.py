@@ -89,6 +89,7 @@ def test_a_virtual_microscope_is_not_overwritten_by_another(tmp_path: Path) -> N
     ("arguments", "code", "message"),
     [
         (("simulate", "--microscope", "--masks"), 2, "without --masks"),
+        (("simulate", "--laboratory", "3", "--optics", "dim"), 2, "without --seed, --optics"),
         (("demo", "--microscope", "--days", "7,8"), 78, "expected day 10"),
         (("demo", "--microscope", "--days", "8,10"), 78, "up to dosing on day 7"),
         (("demo", "--microscope", "--days", "six"), 2, "such as 6,7,8,10"),

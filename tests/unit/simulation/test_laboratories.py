@@ -1,6 +1,8 @@
 """Simulated laboratories: renderers, growth, coupling of the kill and hidden mechanisms."""
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +14,8 @@ from simulation.kinds import HiddenMechanism, Mechanism, RendererName
 from simulation.laboratories.growth import MEASURED_GROWTH
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
 from simulation.microscope import Fault, PlateMicroscope
-from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, READOUT_DAY, WellPlan
+from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, READOUT_DAY, WellPlan, select_wells
+from simulation.robot import write_plates
 
 SIZE_PX = 160
 HIDING = (RendererName.PACKED_CELLS, RendererName.GROWING_FRONT)
@@ -157,6 +160,24 @@ def test_shrinking_reduces_the_area_and_bursting_the_share_of_the_body(
     assert after < 0.7 * before
     assert pieces[0] == 1
     assert pieces[1] > 3
+
+
+def test_the_robot_writes_plates_of_a_laboratory(tmp_path: Path) -> None:
+    scope = scope_of(RendererName.GROWING_FRONT, size_px=64)
+    few = replace(scope, plate=select_wells(scope.plate, 12))
+    write_plates(tmp_path, [few], days=(READOUT_DAY,), masks=True, assay=True)
+    with (tmp_path / "truth.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    folder = tmp_path / "drop" / "LAB-0031-01"
+
+    assert {row["plate"] for row in rows} == {"LAB-0031-01"}
+    assert {row["mechanism"] for row in rows} <= {"untreated", *few.laboratory.mechanisms}
+    assert len(list((folder / "day10").glob("*.tif"))) == 3 * len(rows) == 36
+    assert (
+        f"um_per_px = {scope.laboratory.field_um / 64:.6g}"
+        in (folder / "LAB-0031-01.plate.toml").read_text()
+    )
+    assert (folder / "LAB-0031-01.assay.csv").is_file()
 
 
 def tissue_measures(scope: LaboratoryMicroscope, plan: WellPlan, level: float) -> Measures:
