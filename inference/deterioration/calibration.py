@@ -14,14 +14,15 @@ import numpy as np
 import scipy
 
 from inference.deterioration.features import FeatureSpace, PlateFeatures
+from inference.deterioration.kernel_model import KernelModel
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
 from inference.deterioration.plate_distance import plate_distance
-from schemas.arrays import Float64Array, IndexArray
+from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
 
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
 """Version of the training procedure; another version gives another calibration."""
 MIN_PLATES = 4
 """Smallest number of assay plates of a valid calibration."""
@@ -35,6 +36,8 @@ MAX_RELATIVE_DISTANCE = 2.0
 """Largest distance of a plate, relative to the largest distance of a calibration plate from the
 others.
 """
+KERNEL = "kernel"
+"""Name of the model of features with an embedding."""
 MIN_PLATES_FOR_SPREAD = 2
 """Smallest number of plates for a standard deviation between plates."""
 
@@ -65,12 +68,12 @@ class _TrainingPlate:
 class _Candidate:
     """A model and representation with its predictions for left-out plates."""
 
-    error: float
-    """Mean absolute error in percentage points."""
     model: str
     representation: Representation
     predicted: list[Float64Array]
     """Predicted percent of the measured wells of each plate."""
+    errors: Float64Array
+    """(plates,) mean absolute error of each plate in percentage points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,35 @@ class Calibration:
         )
         low, high = self._interval(percent)
         return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
+
+    def embedding_share(
+        self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
+    ) -> Float64Array | None:
+        """Return the (N,) contribution of the embedding to the percent of wells of Trajectories.
+
+        The contribution of a part is the change of the percent if the well's part was that of the
+        median untreated well; the two contributions are scaled to the sum 1. The result is None
+        without a part that could have contributed. Errors are those of :meth:`predict`.
+        """
+        plate = self._plate_features(trajectories, dosing_day, readout_day)
+        if not 0 < plate.embedding_dimension < plate.readout.shape[1]:
+            return None
+        share = np.full(len(plate.wells), np.nan)
+        if self.space.whitening is None:
+            share[plate.has_both] = 0.0
+            return share
+        rows = self.space.transform(plate)[plate.has_both]
+        split = rows.shape[1] - self.space.embedded
+        changes = []
+        for part in (slice(split, None), slice(0, split)):
+            without = rows.copy()
+            without[:, part] = 0.0
+            changes.append(np.abs(self.predict_rows(rows) - self.predict_rows(without)))
+        total = changes[0] + changes[1]
+        share[plate.has_both] = np.divide(
+            changes[0], total, out=np.zeros_like(total), where=total > 0
+        )
+        return share
 
     def _interval(self, percent: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return the 90 % interval of each prediction from errors on left-out plates.
@@ -186,7 +218,8 @@ def calibrate(
 ) -> CalibrationCard:
     """Cross-validate models on AssayPlates; return the CalibrationCard of the best with its errors.
 
-    One plate at a time is left out.
+    One plate at a time is left out. The errors are those of the whole procedure: the model that
+    predicts a left-out plate is selected by its errors on the other plates.
 
     Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
@@ -208,52 +241,85 @@ def calibrate(
     if len(training) < min_plates:
         too_few = f"{len(training)} assay plates; expected at least {min_plates}"
         return blank.model_copy(update={"why_not": (too_few, *skipped)})
-    best = min(_evaluate_candidates(training, seed, tick), key=lambda each: each.error)
-    return blank.model_copy(update=_card_entries(best, training, skipped))
+    candidates = _evaluate_candidates(training, seed, tick)
+    best = _select(candidates, np.ones(len(training), dtype=np.bool_))
+    nested = [
+        _select(candidates, np.arange(len(training)) != out).predicted[out]
+        for out in range(len(training))
+    ]
+    return blank.model_copy(update=_card_entries(best, nested, training, skipped))
+
+
+def _select(candidates: Sequence[_Candidate], plates: BoolArray) -> _Candidate:
+    """Return the candidate with the smallest mean error on the plates of a mask (plates,).
+
+    Measures alone are preferred if their error is at most one standard error larger (the rule of
+    Breiman and others, *Classification and Regression Trees*, 1984). The standard error is that of
+    the difference between the two errors on the same plates.
+    """
+    best = min(candidates, key=lambda each: float(each.errors[plates].mean()))
+    by_measures = [each for each in candidates if each.representation == "measures"]
+    if best.representation == "measures" or not by_measures:
+        return best
+    simpler = min(by_measures, key=lambda each: float(each.errors[plates].mean()))
+    gain = (simpler.errors - best.errors)[plates]
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+    return simpler if float(gain.mean()) <= error else best
 
 
 def _evaluate_candidates(
     training: Sequence[_TrainingPlate], seed: int, tick: Callable[[], None]
 ) -> list[_Candidate]:
     """Return every model and representation with its predictions for left-out plates."""
-    measured = np.concatenate([plate.percent for plate in training])
     candidates = []
     for representation in _candidate_representations(training[0].features):
-        left_out: dict[str, list[Float64Array]] = {name: [] for name in SINGLE_MODELS}
+        names = SINGLE_MODELS if representation == "measures" else (KERNEL,)
+        left_out: dict[str, list[Float64Array]] = {name: [] for name in names}
         for plate in training:
             others = [other for other in training if other is not plate]
             space = FeatureSpace.fit([other.features for other in others], representation)
             rows = space.transform(plate.features)[plate.rows]
-            for name in SINGLE_MODELS:
+            for name in names:
                 left_out[name].append(_fit(name, space, others, seed)(rows))
                 tick()
-        left_out[MEAN_OF_MODELS] = [
-            np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
-        ]
+        if representation == "measures":
+            left_out[MEAN_OF_MODELS] = [
+                np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
+            ]
         for name, raw in left_out.items():
             predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
-            error = float(np.abs(measured - np.concatenate(predicted)).mean())
-            candidates.append(_Candidate(error, name, representation, predicted))
+            errors = [
+                float(np.abs(plate.percent - of_plate).mean())
+                for plate, of_plate in zip(training, predicted, strict=True)
+            ]
+            candidates.append(_Candidate(name, representation, predicted, np.array(errors)))
     return candidates
 
 
 def _card_entries(
-    best: _Candidate, training: Sequence[_TrainingPlate], skipped: tuple[str, ...]
+    best: _Candidate,
+    left_out: Sequence[Float64Array],
+    training: Sequence[_TrainingPlate],
+    skipped: tuple[str, ...],
 ) -> dict[str, object]:
-    """Return the entries of the card about the selected model."""
+    """Return the entries of the card about the selected model.
+
+    ``left_out`` are the predictions for each plate, by the model that the other plates selected.
+    """
     measured = np.concatenate([plate.percent for plate in training])
-    predicted = np.concatenate(best.predicted)
+    predicted = np.concatenate(left_out)
+    error = float(np.abs(measured - predicted).mean())
     without_images = _error_without_images(training)
-    valid = best.error <= MAX_ERROR_SHARE * without_images
+    valid = error <= MAX_ERROR_SHARE * without_images
     correlations = [
-        _spearman(one, plate.percent) for one, plate in zip(best.predicted, training, strict=True)
+        _spearman(one, plate.percent) for one, plate in zip(left_out, training, strict=True)
     ]
     return {
         "model": best.model,
         "representation": best.representation,
         "valid": valid,
-        "why_not": skipped if valid else (_error_too_large(best.error, without_images), *skipped),
-        "mean_error_points": best.error,
+        "why_not": skipped if valid else (_error_too_large(error, without_images), *skipped),
+        "mean_error_points": error,
         "untreated_error_points": without_images,
         "spearman": fmean(correlations),
         "worst_spearman": min(correlations),
@@ -262,9 +328,9 @@ def _card_entries(
         "left_out_percent": tuple(predicted.tolist()),
         "left_out_error": tuple((measured - predicted).tolist()),
         "left_out_treatment_error": tuple(
-            error
-            for one, plate in zip(best.predicted, training, strict=True)
-            for error in _treatment_errors(one, plate)
+            of_treatment
+            for one, plate in zip(left_out, training, strict=True)
+            for of_treatment in _treatment_errors(one, plate)
         ),
     }
 
@@ -291,7 +357,9 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed:
         np.concatenate([plate.percent for plate in plates]),
         np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates]),
     )
-    predict = MODELS[name].fit(features[:, varies], percent, numbers, seed)
+    embedded = int(varies[len(varies) - space.embedded :].sum())
+    model = KernelModel(embedded) if name == KERNEL else MODELS[name]
+    predict = model.fit(features[:, varies], percent, numbers, seed)
     return lambda wells: predict(wells[:, varies])
 
 

@@ -5,8 +5,6 @@ The differences are taken at the readout and in the change since dosing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from inference.departure.reduced_space import MAX_ABSOLUTE_VALUE, usable_rows
@@ -15,11 +13,8 @@ from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
 
-if TYPE_CHECKING:
-    from sklearn.decomposition import PCA
-
-EMBEDDING_COMPONENTS = 12
-"""Number of principal components of an embedding."""
+SPHERICAL_SHARE = 0.3
+"""Weight of equal variances of all values in the covariance of an embedding."""
 MIN_POSITIVE_SHARE = 1e-3
 """Smallest value before a logarithm, as a fraction of the feature's untreated median."""
 
@@ -107,6 +102,39 @@ class PlateFeatures:
 
 
 @dataclass(frozen=True, eq=False)
+class Whitening:
+    """Linear transformation after which untreated wells have similar variances in all directions.
+
+    The covariance of the untreated wells is shrunk towards equal variances: Ledoit and Wolf, J.
+    Multivar. Anal. 88 (2004) 365, with the fixed weight :data:`SPHERICAL_SHARE`.
+    """
+
+    directions: Float64Array  # (E, R) directions in which untreated wells differ, orthonormal
+    factors: Float64Array  # (R,) 1 / standard deviation along these directions
+    other_factor: float  # 1 / standard deviation along all other directions
+
+    @classmethod
+    def fit(cls, rows: Float64Array) -> "Whitening":
+        """Return the whitening of centred rows (n, E) of untreated wells."""
+        _, values, directions = np.linalg.svd(rows, full_matrices=False)
+        variance = values**2 / len(rows)
+        spherical = SPHERICAL_SHARE * (float(variance.sum()) / rows.shape[1] or 1.0)
+        return cls(
+            directions.T,
+            1 / np.sqrt((1 - SPHERICAL_SHARE) * variance + spherical),
+            float(1 / np.sqrt(spherical)),
+        )
+
+    def whiten(self, rows: Float64Array) -> Float64Array:
+        """Return (n, E) whitened rows (n, E)."""
+        along = rows @ self.directions
+        return np.asarray(
+            rows * self.other_factor
+            + (along * (self.factors - self.other_factor)) @ self.directions.T
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class FeatureSpace:
     """Transformation of the features of any plate to rows of F numbers.
 
@@ -118,14 +146,14 @@ class FeatureSpace:
     """(M,): measures that are positive on every plate; for these, ratios to untreated wells are
     used in addition to differences.
     """
-    components: "PCA | None"
-    """Principal components of the embedding's differences; None without an embedding."""
+    whitening: "Whitening | None"
+    """Whitening of the embedding's differences; None without an embedding."""
 
     @classmethod
     def fit(cls, plates: Sequence[PlateFeatures], representation: Representation) -> "FeatureSpace":
         """Return the space fitted to the PlateFeatures of training plates, in a representation.
 
-        The positive measures and the principal components of the embedding are found.
+        The positive measures and the noise of the embedding in untreated wells are found.
         """
         split = plates[0].embedding_dimension
         positive = np.ones(plates[0].readout.shape[1] - split, dtype=bool)
@@ -134,33 +162,31 @@ class FeatureSpace:
                 positive &= (fill_missing(image, plate)[plate.has_both, split:] > 0).all(axis=0)
         if representation == "measures":
             return cls(representation, positive, None)
-        from sklearn.decomposition import PCA
-
-        differences = np.concatenate(
-            [_differences(plate)[0][plate.has_both, :split] for plate in plates]
-        )
+        untreated = [_differences(plate)[0][plate.untreated, :split] for plate in plates]
         return cls(
             representation,
             positive,
-            PCA(min(EMBEDDING_COMPONENTS, *differences.shape), random_state=0).fit(differences),
+            Whitening.fit(np.concatenate([rows - rows.mean(axis=0) for rows in untreated])),
         )
+
+    @property
+    def embedded(self) -> int:
+        """Number of features, from the last, that are the whitened embedding."""
+        return 0 if self.whitening is None else self.whitening.directions.shape[0]
 
     def transform(self, plate: PlateFeatures) -> Float64Array:
         """Return (N, F) rows of PlateFeatures, as differences from the untreated wells.
 
-        The differences are those at the readout and since dosing, from the untreated median. Rows
-        of wells without both images are NaN.
+        The differences are those at the readout and since dosing, from the untreated median; those
+        of the embedding are at the readout. Rows of wells without both images are NaN.
         """
         split = plate.embedding_dimension
         readout, change = _differences(plate)
         rows: list[Float64Array] = []
         if self.representation != "embedding":
             rows += [readout[:, split:], change[:, split:], *self._ratios(plate)]
-        if self.components is not None:
-            rows += [
-                self.components.transform(np.nan_to_num(block[:, :split]))
-                for block in (readout, change)
-            ]
+        if self.whitening is not None:
+            rows.append(self.whitening.whiten(np.nan_to_num(readout[:, :split])))
         features = np.concatenate(rows, axis=1)
         features[~plate.has_both] = np.nan
         return features

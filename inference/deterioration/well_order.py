@@ -111,6 +111,9 @@ def by_deterioration(
     """
     drift = drift_of(trajectories, calibration, dosing_day=dosing_day, readout_day=readout_day)
     predicted = calibration.predict(trajectories, dosing_day=dosing_day, readout_day=readout_day)
+    by_embedding = calibration.embedding_share(
+        trajectories, dosing_day=dosing_day, readout_day=readout_day
+    )
     departed = scored.placement
     grown = {
         well
@@ -137,7 +140,13 @@ def by_deterioration(
     treated = [well for well in percents if departed.wells[well].efficacy_rank is not None]
     wells = {well: WellPlace() for well in departed.wells} | _placed(percents, treated, degrees)
     predictable = [
-        replace(each, wells=own)
+        replace(
+            each,
+            wells=own,
+            embedding_share=None
+            if by_embedding is None
+            else float(np.nanmean([by_embedding[row_of[well]] for well in own])),
+        )
         for each in departed.treatments
         if (own := tuple(well for well in each.wells if well in percents))
     ]

@@ -1,0 +1,118 @@
+"""Kernel regression of deterioration on measures and a whitened embedding.
+
+The kernel is a non-negative sum of a kernel of the measures and a kernel of the embedding. The
+weights of the sum are selected by the error on left-out plates.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from inference.deterioration.models import Predictor
+from schemas.arrays import Float64Array, Int64Array
+
+EMBEDDING_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Candidate weights of the kernel of the embedding; the rest is that of the measures."""
+WIDTHS = (1.0, 4.0)
+"""Candidate squared widths of the kernels, in units of the median squared distance."""
+STRENGTHS = (0.01, 0.1, 1.0)
+"""Candidate penalties."""
+CLIP_DEVIATIONS = 5.0
+"""Standardised measures are clipped to this number of standard deviations."""
+MAX_PLATES_FOR_CHOICE = 8
+"""Largest number of plates on which the parameters are selected; the fit uses all plates."""
+
+
+@dataclass(frozen=True)
+class KernelModel:
+    """Kernel ridge regression with a Gaussian kernel of each kind of features.
+
+    Errors of left-out plates have a closed form: Rasmussen and Williams, *Gaussian Processes for
+    Machine Learning*, 2006, section 5.4.2, for sets of wells.
+    """
+
+    embedded: int
+    """Number of features, from the last, that are a whitened embedding."""
+
+    def fit(
+        self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
+    ) -> Predictor:
+        """Train with a seed on features (n, F), percent (n,), plates (n,); return a predictor.
+
+        See :meth:`inference.deterioration.models.DeteriorationModel.fit`.
+        """
+        split = features.shape[1] - self.embedded
+        mean, spread = features[:, :split].mean(axis=0), features[:, :split].std(axis=0)
+
+        def blocks(rows: Float64Array) -> list[Float64Array]:
+            standard = np.divide(
+                rows[:, :split] - mean, spread, out=np.zeros((len(rows), split)), where=spread > 0
+            )
+            return [np.clip(standard, -CLIP_DEVIATIONS, CLIP_DEVIATIONS), rows[:, split:]]
+
+        own = blocks(features)
+        own_distances = [_squared_distances(block, block) for block in own]
+        units = [float(np.median(each)) or 1.0 for each in own_distances]
+        distances = [each / unit for each, unit in zip(own_distances, units, strict=True)]
+        share, width, strength = self._choose(distances, percent, plates, seed)
+        usual = float(percent.mean())
+        kernel = _kernel(distances, share, width)
+        weights = np.linalg.solve(kernel + strength * np.eye(len(kernel)), percent - usual)
+
+        def predict(wells: Float64Array) -> Float64Array:
+            to_own = [
+                _squared_distances(rows, block) / unit
+                for rows, block, unit in zip(blocks(wells), own, units, strict=True)
+            ]
+            return np.asarray(usual + _kernel(to_own, share, width) @ weights)
+
+        return predict
+
+    def _choose(
+        self,
+        distances: list[Float64Array],
+        percent: Float64Array,
+        plates: Int64Array,
+        seed: int,
+    ) -> tuple[float, float, float]:
+        """Return the share, width and strength with the smallest error on left-out plates."""
+        numbers = np.unique(plates)
+        chosen = np.random.default_rng(seed).permutation(numbers)[:MAX_PLATES_FOR_CHOICE]
+        wells = np.flatnonzero(np.isin(plates, chosen))
+        own = [each[np.ix_(wells, wells)] for each in distances]
+        target = percent[wells] - percent[wells].mean()
+        # The wells of a single plate are left out one by one.
+        sets = plates[wells] if len(chosen) > 1 else np.arange(len(wells))
+        shares = EMBEDDING_SHARES if distances[0].any() else (1.0,)
+        return min(
+            product(shares, WIDTHS, STRENGTHS),
+            key=lambda each: _left_out_error(
+                _kernel(own, each[0], each[1]), each[2], target, sets
+            ),
+        )
+
+
+def _left_out_error(
+    kernel: Float64Array, strength: float, target: Float64Array, sets: Int64Array
+) -> float:
+    """Return the sum of absolute errors of a target (n,) on sets that are left out in turn."""
+    inverse = np.linalg.inv(kernel + strength * np.eye(len(kernel)))
+    weights = inverse @ target
+    error = 0.0
+    for number in np.unique(sets):
+        out = np.flatnonzero(sets == number)
+        error += float(np.abs(np.linalg.solve(inverse[np.ix_(out, out)], weights[out])).sum())
+    return error
+
+
+def _kernel(distances: list[Float64Array], share: float, width: float) -> Float64Array:
+    """Return the weighted sum of Gaussian kernels of squared distances (n, m) in their units."""
+    by_measures, by_embedding = (np.exp(-each / width) for each in distances)
+    return np.asarray((1 - share) * by_measures + share * by_embedding)
+
+
+def _squared_distances(one: Float64Array, other: Float64Array) -> Float64Array:
+    """Return (n, m) squared distances between rows (n, F) and rows (m, F)."""
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(squares - 2 * one @ other.T, 0.0))
