@@ -21,7 +21,7 @@ from rich.progress import track
 
 from acquisition.quality import assess
 from benchmarks.observed_plates import OBSERVING_CODE, virtual_image
-from inference.bundle import Bundle, load_bundle
+from inference.bundle import CARD_FILE, Bundle, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
@@ -96,18 +96,20 @@ def encoder_bundles(out: Path) -> dict[str, Bundle]:
 
     The bundle with random weights is created in a folder if it is absent.
     """
-    from benchmarks.encoders import untrained_bundle  # noqa: PLC0415 - loads torch
-    from training.encoder.export import IMAGENET_BUNDLE  # noqa: PLC0415 - loads torch
+    folder = out / "random-weights"
+    if not (folder / CARD_FILE).is_file():
+        from benchmarks.encoders import untrained_bundle  # noqa: PLC0415 - loads torch
+        from training.encoder.export import IMAGENET_BUNDLE  # noqa: PLC0415 - loads torch
 
-    random_weights = untrained_bundle(
-        out / "random-weights",
-        "random",
-        "none",
-        IMAGENET_BUNDLE.preprocessing.planes,
-        "Random weights: nothing was learned.",
-    )
+        untrained_bundle(
+            folder,
+            "random",
+            "none",
+            IMAGENET_BUNDLE.preprocessing.planes,
+            "Random weights: nothing was learned.",
+        )
     shipped = {name: load_bundle(name) for name in ("default", "imagenet")}
-    return {**shipped, "random": load_bundle(str(random_weights))}
+    return {**shipped, "random": load_bundle(str(folder))}
 
 
 @dataclass

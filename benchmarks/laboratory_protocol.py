@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.laboratory_plates import LaboratoryPlate
 from inference.departure.departures import DepartureSettings, measure_departures
-from inference.deterioration.calibration import AssayPlate, calibrate, refit
+from inference.deterioration.calibration import KERNEL, AssayPlate, calibrate, refit
 from inference.deterioration.models import MODELS
 from inference.ranking.plate_ranking import rank_plate
 from schemas.calibration import CalibrationCard
@@ -70,13 +70,18 @@ class Reading:
         """Name in the table."""
         return f"{self.encoder} {self.representation}".strip()
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models of the service's calibration with these features."""
+        return tuple(MODELS) if self.representation == "measures" else (KERNEL,)
+
 
 @dataclass(frozen=True)
 class Choices:
     """Choices that were made on the training laboratories of a fold, for one reading."""
 
     settings: DepartureSettings
-    model: str  # key of MODELS, for a calibration without left-out plates
+    model: str  # of :attr:`Reading.models`, for a calibration without left-out plates
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ class Protocol:
         """Return the Choices with the highest mean correlation on the training laboratories."""
         scores = [self._inner_scores(place, fold.mechanism, reading) for place in fold.training]
         settings = max(CANDIDATES, key=lambda each: np.mean([one[each] for one, _ in scores]))
-        model = max(MODELS, key=lambda each: np.mean([one[each] for _, one in scores]))
+        model = max(reading.models, key=lambda each: np.mean([one[each] for _, one in scores]))
         return Choices(settings, model)
 
     def _inner_scores(
@@ -316,7 +321,7 @@ def model_correlations(plates: Sequence[LaboratoryPlate], reading: Reading) -> d
             predicted_percent(plates[:1], plates[1:2], reading, named_card(model, reading))[0],
             plates[1],
         )[MIXED]
-        for model in MODELS
+        for model in reading.models
     }
 
 
