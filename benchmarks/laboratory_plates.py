@@ -271,7 +271,7 @@ def _save(path: Path, arrays: Mapping[str, Arrays]) -> None:
     """Write arrays to a file, which exists only when it is complete."""
     part = path.with_suffix(".part.npz")
     with part.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes a keyword for another argument
     part.rename(path)
 
 

@@ -50,7 +50,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Fold:
-    """One test: the tested laboratory, and what the choices are made on."""
+    """One test: the tested laboratory, and the laboratories on which choices are made."""
 
     tested: int  # index of the laboratory
     training: tuple[int, ...]  # indices of laboratories with other renderers

@@ -189,9 +189,7 @@ def _embedding_scores(
     embedded = list(zip(plates, embeddings.plates, strict=True))
     weight = embeddings.ranking_weight
     scores = {
-        "uncalibrated": [
-            departure_scores(plate, each, "embedding") for plate, each in embedded
-        ],
+        "uncalibrated": [departure_scores(plate, each, "embedding") for plate, each in embedded],
         "uncalibrated_both": [
             departure_scores(plate, each, "both" if weight else "measures")
             for plate, each in embedded

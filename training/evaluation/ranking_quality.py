@@ -187,7 +187,7 @@ def deterioration_percent(
     )
     trajectories = [
         evaluation_trajectories(
-            plate, None if embeddings is None else embeddings[place], representation, 1.0
+            plate, None if embeddings is None else embeddings[place], representation
         )
         for place, plate in enumerate(plates)
     ]
