@@ -29,7 +29,7 @@ from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import HiddenMechanism, Mechanism
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
-from simulation.microscope import VirtualMicroscope
+from simulation.microscope import PlateMicroscope, VirtualMicroscope
 from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
@@ -255,9 +255,7 @@ def _observe_plate(folder: Path, kind: str, seed: int) -> None:
     part.rename(path)
 
 
-def virtual_image(
-    scope: VirtualMicroscope | LaboratoryMicroscope, plan: WellPlan, day: int
-) -> WellImage:
+def virtual_image(scope: PlateMicroscope, plan: WellPlan, day: int) -> WellImage:
     """Return the well image of a virtual well on one day, scaled so that white is 65535."""
     counts = scope.render(plan, day).planes
     planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)

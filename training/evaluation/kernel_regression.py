@@ -131,14 +131,42 @@ def predict_percent(
     kernel
         (wells, wells).
     percent
-        (wells,), used only for training wells.
+        (wells,) or (wells, C), used only for training wells; each column is a regression.
     """
-    mean = percent[training].mean()
+    mean = percent[training].mean(axis=0)
     own = kernel[np.ix_(training, training)]
     weights = np.linalg.solve(
         own + strength * np.mean(np.diag(own)) * np.eye(len(own)), percent[training] - mean
     )
     return np.asarray(kernel[np.ix_(targets, training)] @ weights + mean)
+
+
+def left_out_percent(
+    kernel: Array, percent: Array, plates: Numbers, training: Bools, strength: float
+) -> Array:
+    """Return the percent of each training well predicted from the other training plates.
+
+    Parameters
+    ----------
+    kernel
+        (wells, wells).
+    percent
+        (wells,) or (wells, C).
+    plates
+        (wells,) number of the plate of each well.
+    training
+        (wells,) bool.
+
+    Returns
+    -------
+    Array
+        Same shape as ``percent``, NaN for wells that are not training wells.
+    """
+    predicted = np.full(percent.shape, np.nan)
+    for plate in np.unique(plates[training]):
+        others, left_out = training & (plates != plate), training & (plates == plate)
+        predicted[left_out] = predict_percent(kernel, percent, others, left_out, strength)
+    return predicted
 
 
 def fit_regression(
@@ -172,12 +200,8 @@ def fit_regression(
     }
     for settings in candidate_settings(weights):
         kernel = kernel_matrix(products[settings.weight], training, settings)
-        differences = []
-        for plate in np.unique(plates[training]):
-            others, left_out = training & (plates != plate), training & (plates == plate)
-            predicted = predict_percent(kernel, percent, others, left_out, settings.strength)
-            differences.append(predicted - percent[left_out])
-        errors[settings] = float(np.mean(np.concatenate(differences) ** 2))
+        predicted = left_out_percent(kernel, percent, plates, training, settings.strength)
+        errors[settings] = float(np.mean((predicted - percent)[training] ** 2))
     best = min(errors, key=lambda settings: errors[settings])
     kernel = kernel_matrix(products[best.weight], training, best)
     everything = np.ones(len(percent), dtype=bool)

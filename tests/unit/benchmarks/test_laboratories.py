@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.laboratories import LOG_COLUMNS, append_log, draw_laboratories, log_lines, summarise
+from benchmarks.laboratory_plates import LaboratoryPlate
+from benchmarks.laboratory_protocol import (
+    LEFT_OUT,
+    MIXED,
+    Reading,
+    Result,
+    choose_card,
+    kill_correlations,
+    plan_folds,
+    predicted_percent,
+    without_mechanism,
+)
+from schemas.plate_map import Group
+from simulation.kinds import HiddenMechanism, Mechanism, RendererName
+from simulation.laboratories.laboratory import Laboratory
+from simulation.microscope import NO_MECHANISM
+
+MEASURES = Reading("", "measures")
+RUN = ("2026-11-30", "0.1.0+test", 1, 6, "a b c", 12, 60, 512)
+
+
+@pytest.fixture(scope="module")
+def laboratories() -> list[Laboratory]:
+    return draw_laboratories(100, 12, list(RendererName))
+
+
+def make_plate(laboratory: Laboratory, seed: int) -> LaboratoryPlate:
+    """Return a plate of 15 wells whose first measure shows the kill of every mechanism."""
+    rng = np.random.default_rng(seed)
+    mechanisms = np.repeat([NO_MECHANISM, Mechanism.SHRINKING, HiddenMechanism.ALIGNING], 5)
+    kill = np.where(mechanisms == NO_MECHANISM, 0, rng.random(15))
+    measures = rng.normal(size=(15, 2, 11)) + 30
+    measures[:, 1, 0] += 10 * kill
+    return LaboratoryPlate(
+        laboratory=laboratory,
+        name=f"P{seed}",
+        wells=tuple(f"B{well:02d}" for well in range(1, 16)),
+        groups=tuple(
+            Group.UNTREATED if each == NO_MECHANISM else Group.SCREENING for each in mechanisms
+        ),
+        treatments=tuple("" if each == NO_MECHANISM else f"drug{each}" for each in mechanisms),
+        mechanisms=tuple(mechanisms.tolist()),
+        kill=kill,
+        measures=measures,
+        parameters=np.zeros((15, 2, 1)),
+        features={"encoder": rng.normal(size=(15, 2, 3))},
+    )
+
+
+def test_no_training_laboratory_has_the_renderer_of_the_tested_one(
+    laboratories: list[Laboratory],
+) -> None:
+    folds = plan_folds(laboratories)
+    assert [fold.tested for fold in folds] == list(range(12))
+    for fold in folds:
+        tested = laboratories[fold.tested]
+        renderers = {laboratories[place].renderer_name for place in fold.training}
+        assert fold.renderer is tested.renderer_name
+        assert renderers == set(RendererName) - {tested.renderer_name}
+        assert fold.mechanism in tested.mechanisms
+
+
+def test_the_laboratories_of_a_renderer_leave_out_different_mechanisms(
+    laboratories: list[Laboratory],
+) -> None:
+    folds = plan_folds(laboratories)
+    for renderer in RendererName:
+        assert len({fold.mechanism for fold in folds if fold.renderer is renderer}) > 2
+
+
+def test_a_plate_without_a_mechanism_has_no_well_of_it(laboratories: list[Laboratory]) -> None:
+    plate = make_plate(laboratories[0], 1)
+    kept = without_mechanism(plate, HiddenMechanism.ALIGNING)
+    assert set(kept.mechanisms) == {NO_MECHANISM, Mechanism.SHRINKING}
+    assert kept.wells == plate.wells[:10]
+    for rows in (kept.measures, kept.kill, kept.features["encoder"], kept.groups):
+        assert len(rows) == 10
+    assert np.array_equal(kept.measures, plate.measures[:10])
+
+
+def test_the_left_out_mechanism_is_tested_on_its_wells_alone(
+    laboratories: list[Laboratory],
+) -> None:
+    plate = make_plate(laboratories[0], 1)
+    scores = np.where(np.array(plate.mechanisms) == HiddenMechanism.ALIGNING, -1, 1) * plate.kill
+    found = kill_correlations(scores, plate, HiddenMechanism.ALIGNING)
+    assert found[LEFT_OUT] == found[HiddenMechanism.ALIGNING] == pytest.approx(-1)
+    assert found[Mechanism.SHRINKING] == pytest.approx(1)
+    assert -1 < found[MIXED] < 1
+
+
+def test_one_assay_plate_calibrates_the_model_that_other_laboratories_chose(
+    laboratories: list[Laboratory],
+) -> None:
+    assayed, tested = make_plate(laboratories[0], 1), make_plate(laboratories[0], 2)
+    card = choose_card([assayed], MEASURES, "ridge")
+    (percent,) = predicted_percent([assayed], [tested], MEASURES, card)
+    assert (card.model, card.valid) == ("ridge", True)
+    assert kill_correlations(percent, tested)[MIXED] > 0.5
+
+
+def test_an_interval_over_laboratories_contains_the_mean_and_the_worst_is_named() -> None:
+    values = {11: 0.5, 12: 0.9, 13: 0.1, 14: 0.7}
+    results = [
+        Result(laboratory, "renderer", "measures", "none", MIXED, value)
+        for laboratory, value in values.items()
+    ]
+    (summary,) = summarise(results)
+    assert summary.mean == pytest.approx(0.55)
+    assert 0.1 < summary.low < 0.55 < summary.high < 0.9
+    assert (summary.worst_laboratory, summary.worst, summary.tested) == (13, 0.1, 4)
+
+
+def test_a_second_evaluation_is_appended_to_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "results" / "log.csv"
+    first = Result(11, "renderer", "measures", "none", MIXED, 0.5)
+    for result in (first, replace(first, value=0.25)):
+        append_log(log, log_lines(summarise([result]), RUN))
+    header, *lines = [line.split(",") for line in log.read_text(encoding="utf-8").splitlines()]
+    assert tuple(header) == LOG_COLUMNS
+    assert [line[LOG_COLUMNS.index("mean")] for line in lines] == ["0.5000", "0.2500"]
+    assert all(len(line) == len(LOG_COLUMNS) for line in lines)
