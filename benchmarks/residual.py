@@ -1,8 +1,8 @@
-"""Measure what features of frozen networks know about the kill that the measures do not know.
+"""Measure the information about the kill that features of frozen networks add to the measures.
 
     python -m benchmarks.residual --out .cache/residual
 
-Plates of simulated laboratories of two renderers are rendered, with visible and hidden mechanisms.
+Plates of simulated laboratories of two renderers have visible and hidden mechanisms.
 Kernel ridge regression predicts the kill of each plate's wells from their measures, fitted to the
 other plates of the renderer. The error of this prediction, the residual, is then predicted from
 features of a frozen network, also fitted to the other plates. The settings of both regressions are

@@ -92,7 +92,7 @@ def virtual_curve(name: str, scope: PlateMicroscope) -> GrowthCurve:
 
 
 def draw_figure(path: Path, groups: dict[str, list[GrowthCurve]]) -> None:
-    """Write a figure of the median and the variation of the radius by day, one column a group."""
+    """Write a figure of the radius by day, median and variation, with a column for each group."""
     figure = Figure(figsize=(3.2 * len(groups), 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(groups), sharex=True, sharey="row")

@@ -35,7 +35,7 @@ class DaySettings:
     correction_quiet: timedelta  # a ranked day is corrected after no new image for this long
     representation: Representation
     condition: ConditionSettings
-    embedding_weight: float  # of the embedding against the measures, from the encoder bundle
+    embedding_weight: float  # of the encoder bundle; 0: a ranking by both uses the measures alone
     field_um: float | None  # width of the encoder's field, from the encoder bundle; None: no crop
     departure: DepartureSettings
     seed: int

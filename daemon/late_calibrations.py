@@ -1,4 +1,4 @@
-"""Alert about a calibration that was learned after plates of its line were ranked finally."""
+"""Alert about a calibration that was learned after plates of its line got a final ranking."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -120,9 +120,9 @@ class TreatmentRank(FrozenModel):
     chance_best: float = 0.0
     """Probability that this treatment has the strongest effect of the plate."""
     embedding_share: float | None = Field(default=None, ge=0, le=1)
-    """Contribution of the embedding to the score, 0 to 1: mean over the wells of the fraction of
-    the squared departure that is due to the embedding, or weight of the embedding in the predicted
-    percentage. The rest is the contribution of the measures. Null if only one of them is compared,
+    """Contribution of the embedding to the score, 0 to 1, as the mean over the wells. It is the
+    fraction of the squared departure, or the part of the predicted percentage, that is due to the
+    embedding. The rest is the contribution of the measures. Null if only one of them is compared,
     or in a ranking of an earlier version of SpheroRank.
     """
     direction: Direction | None = None

@@ -39,7 +39,7 @@ def find_images(folder: Path, settings: FluorescenceSettings, plate_map: PlateMa
     pattern = compile_pattern(settings.pattern)
     if "channel" not in pattern.fields:
         raise ConfigError(
-            "pattern", f"is {settings.pattern!r}; expected {{channel}}, which tells the stains"
+            "pattern", f"is {settings.pattern!r}; expected {{channel}}, which names the stain"
         )
     stain_of = {each.channel: stain for stain, each in settings.stains.items()}
     found = FoundImages({})

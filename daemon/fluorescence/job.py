@@ -1,4 +1,4 @@
-"""The work of the command, from the files that it names to the files that it writes."""
+"""Quantify the fluorescence images of a plate: read the files, and write assay, table and page."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -18,7 +18,7 @@ from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY
 
 OVERLAY_PX = 220
-"""Longer side of an overlay."""
+"""Longer side of an overlay, in pixels."""
 BRIGHTEST = 0.998
 """Quantile of the signal of a stain that has full brightness in an overlay."""
 _CHANNEL_OF = {Stain.LIVE: 1, Stain.DEAD: 2, Stain.NUCLEI: 0}  # of a BGR image
@@ -26,7 +26,7 @@ _OUTLINE_OF = {Stain.LIVE: (120, 255, 120), Stain.DEAD: (120, 120, 255)}
 
 
 class OutputFiles:
-    """The three files of a plate in a folder; none of them exists before."""
+    """The three output files of a plate in a folder; OutputError if one of them exists."""
 
     def __init__(self, folder: Path, plate: str) -> None:
         self.assay = folder / f"{plate}.assay.csv"

@@ -1,4 +1,4 @@
-"""Settings of ``spherorank quantify-fluorescence``: a TOML file of the person who stained."""
+"""Settings of ``spherorank quantify-fluorescence``, which are read from a TOML file."""
 
 import tomllib
 from enum import StrEnum

@@ -14,17 +14,19 @@ from inference.departure.metrics import Mahalanobis, Noise
 from schemas.arrays import Float64Array, IndexArray
 
 EXPLAINED_FACTOR = 2.0
-"""Length of the other part that the main part explains, as a multiple of its own length.
+"""Smallest ratio of the length by the other part to the length by the main part, both in units of
+the main part, from which the other part changes the length of a well.
 
 With the factor 1, the scatter of the other part would change the order of treatments that the main
-part sees well.
+part shows well.
 """
 CLEARER_FACTOR = 1.5
-"""Factor by which effects on the embedding are clearer than effects on the measures, if the
-embedding is the main part.
+"""Smallest ratio of the clearness of effects on the embedding to that of effects on the measures,
+from which the embedding is the main part.
 
-On simulated laboratories the measures order visible mechanisms better than an embedding with
-effects of the same clearness.
+The clearness is the length of a strong effect divided by the scatter of replicates. On simulated
+laboratories, the measures order visible mechanisms better than an embedding with the same
+clearness.
 """
 MIN_AGREEMENT = 0.85
 """Smallest intra-class correlation of the lengths of replicates, for the other part to count."""
@@ -159,8 +161,9 @@ class CombinedLength:
 def _agreement(values: Float64Array, sets: IndexArray) -> tuple[float, float]:
     """Return (scatter within sets, intra-class correlation) of values (n,) in sets (n,).
 
-    It is the correlation ICC(1) of a one-way layout: Shrout and Fleiss, Psychol. Bull. 86 (1979)
-    420. Sets of one value are not used.
+    The correlation is the ICC(1) of a one-way layout: Shrout and Fleiss, Psychol. Bull. 86 (1979)
+    420. Sets of one value are not used. With fewer than two other sets, the scatter is 0 and the
+    correlation is 1.
     """
     sizes = np.bincount(sets)
     is_used = (sizes > 1)[sets]

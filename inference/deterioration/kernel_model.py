@@ -76,7 +76,11 @@ class KernelModel:
         plates: Int64Array,
         seed: int,
     ) -> tuple[float, float, float]:
-        """Return the share, width and strength with the smallest error on left-out plates."""
+        """Return the share, width and strength with the smallest error on left-out plates.
+
+        ``distances`` are the (n, n) squared distances between wells by the measures and by the
+        embedding, each divided by its median. ``percent`` and ``plates`` are (n,).
+        """
         numbers = np.unique(plates)
         chosen = np.random.default_rng(seed).permutation(numbers)[:MAX_PLATES_FOR_CHOICE]
         wells = np.flatnonzero(np.isin(plates, chosen))
@@ -94,7 +98,10 @@ class KernelModel:
 def _left_out_error(
     kernel: Float64Array, strength: float, target: Float64Array, sets: Int64Array
 ) -> float:
-    """Return the sum of absolute errors of a target (n,) on sets that are left out in turn."""
+    """Return the sum of absolute errors of a target (n,) on sets (n,) that are left out in turn.
+
+    ``kernel`` is (n, n).
+    """
     inverse = np.linalg.inv(kernel + strength * np.eye(len(kernel)))
     weights = inverse @ target
     error = 0.0

@@ -45,7 +45,7 @@ class EvaluationEmbeddings:
     real: Mapping[str, Array]  # by variant and ORIGINAL: (R, D), R real images; R may be 0
     ms_per_image: float  # processor time from planes in memory, without other load
     own_units: bool  # whether each value has its own unit, as measures have
-    ranking_weight: float  # weight of the embedding in a ranking by embedding and measures
+    ranking_weight: float  # above 0: a ranking by embedding and measures uses the embedding
 
     @property
     def dimension(self) -> int:

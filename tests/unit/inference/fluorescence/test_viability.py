@@ -44,7 +44,7 @@ def test_with_errors_of_the_stains_the_live_share_has_an_error_below_five_points
     assert np.abs(errors).max() < 0.05
 
 
-def test_wells_with_one_share_of_dead_cells_do_not_tell_the_weight() -> None:
+def test_wells_with_the_same_share_of_dead_cells_do_not_determine_the_weight() -> None:
     rng = np.random.default_rng(2)
     alike = {
         f"B{number}": WellSignals(3 * count, 0.2 * count, count)
