@@ -8,9 +8,10 @@ that no other image is quarantined. No image is blamed while its files cannot be
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,11 +21,9 @@ from typing import Self
 
 import structlog
 
-from acquisition.daemon_threads import DaemonThreads
 from acquisition.drop_folder.image_decoding import RawImage
 from acquisition.drop_folder.image_reading import read_versions, stretch
 from acquisition.drop_folder.in_flight import InFlightImage, InFlightJournal
-from acquisition.drop_folder.regular_files import open_regular
 from acquisition.drop_folder.source import DropFolderSettings
 from daemon.child_processes import prepare_child_process
 from daemon.pipeline import analyse
@@ -51,6 +50,16 @@ MOST_MEMORY = 8_000_000_000
 
 ANSWER_S = 30.0
 """Longest opening of the files of one image; the share hangs if it takes longer."""
+
+_OPEN_FILES = """
+import os, sys
+for path in sys.argv[1:]:
+    try:
+        os.read(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 1)
+    except OSError:
+        pass
+"""
+"""Program that reads the first byte of files, for which the file server has to answer."""
 
 _POLL_S = 0.5
 _END_S = 3.0  # longest wait for a killed child, which a hanging file server may keep
@@ -131,15 +140,23 @@ class CrashExamination:
 
     def _can_be_read(self, image: InFlightImage, tick: Callable[[], None]) -> bool:
         """Return whether the file system answers while the files of an image are opened."""
-        thread = DaemonThreads(1, "suspect")
-        reading = thread.submit(_open_files, [self.settings.path / f.path for f in image.files])
-        thread.shutdown(wait=False)
+        paths = [self.settings.path / file.path for file in image.files]
+        # A process of its own opens the files, because they are suspected to end a process.
+        opening = subprocess.Popen([sys.executable, "-I", "-c", _OPEN_FILES, *paths])  # noqa: S603 - our own program
         end_s = time.monotonic() + self.answer_s
-        while not wait([reading], timeout=_POLL_S).done:
-            tick()
-            if time.monotonic() > end_s:
-                log.error("crash.not_examined", reason="the folder of the images does not answer")
-                return False
+        try:
+            while opening.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    opening.wait(_POLL_S)
+                tick()
+                if opening.returncode is None and time.monotonic() > end_s:
+                    reason = "the folder of the images does not answer"
+                    log.error("crash.not_examined", reason=reason)
+                    return False
+        finally:
+            opening.kill()
+            with suppress(subprocess.TimeoutExpired):
+                opening.wait(_END_S)
         return True
 
     def _work(self, suspects: Sequence[InFlightImage]) -> "_Work":
@@ -214,13 +231,6 @@ class _Child:
         if current is None:
             log.error("crash.not_examined", reason=self.problem)
         return current
-
-
-def _open_files(paths: Sequence[Path]) -> None:
-    """Read the first byte of files, for which the file server has to answer."""
-    for path in paths:
-        with suppress(OSError), open_regular(path) as file:
-            file.read(1)
 
 
 def _end_of(exit_code: int | None) -> str:

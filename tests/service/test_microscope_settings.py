@@ -153,7 +153,7 @@ def test_the_environment_overrides_the_section_of_the_microscope(
         ),
         (
             NEEDED + "wells = 96",
-            "key source.micromanager.wells: is unknown .*expected one of config, a1_um",
+            "key source.micromanager.wells: is unknown; expected one of config, a1_um",
         ),
         (NEEDED + "plate = 97", "plate: is 97; expected one of 6, 12, 24, 48, 96, 384, 1536"),
         (

@@ -8,6 +8,8 @@ from inference.bundle import load_bundle
 from inference.tissue.onnx_segmenter import load_segmenter, shipped_segmenter
 from schemas.tissue import Segmentation
 
+pytestmark = pytest.mark.train
+
 
 def segmentation_of(body: np.ndarray) -> Segmentation:
     return Segmentation(body, np.zeros_like(body), np.ones((4, 4), np.float32))

@@ -21,6 +21,8 @@ from training.evaluation.kernel_regression import differences_from_untreated
 WELLS, PLATES, PERMUTATIONS = 24, 6, 40
 MECHANISMS = (NO_MECHANISM, Mechanism.SHRINKING, HiddenMechanism.ALIGNING)
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def plates() -> list[LaboratoryPlate]:
