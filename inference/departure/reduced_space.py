@@ -4,7 +4,7 @@ The directions do not depend on which wells were treated.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, starmap
 
 import numpy as np
@@ -74,6 +74,21 @@ class ReducedPlate:
     def readout(self) -> Float64Array:
         """(n, K) positions on the readout day."""
         return self.after[:, -1]
+
+    def last_part(self) -> "ReducedPlate":
+        """Return the plate in the directions of the measures, or of an embedding that is alone."""
+        part = self.parts[-1]
+        earlier = tuple(
+            replace(each, past=each.past[:, part], readout=each.readout[:, part])
+            for each in self.earlier
+        )
+        return replace(
+            self,
+            past=self.past[:, part],
+            after=self.after[:, :, part],
+            earlier=earlier,
+            embedded=0,
+        )
 
 
 @dataclass(frozen=True, eq=False)

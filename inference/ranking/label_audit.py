@@ -11,7 +11,7 @@ alternative explanation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import fdtri, logsumexp
@@ -161,8 +161,10 @@ def audit_labels(
 ) -> tuple[LabelDoubt, ...]:
     """Return LabelDoubts from Residuals and names, groups and treatments of wells.
 
-    The most probable doubt is the first. No label is changed. A well that is alone in its treatment
-    cannot be doubted. With fewer than :data:`MIN_UNTREATED` untreated wells, there are no doubts.
+    The most probable doubt is the first. No label is changed. Where embedding and measures are
+    compared, only the measures are used, because the model of the scatter of replicates does not
+    hold for both together. A well that is alone in its treatment cannot be doubted. With fewer than
+    :data:`MIN_UNTREATED` untreated wells, there are no doubts.
 
     Parameters
     ----------
@@ -171,6 +173,7 @@ def audit_labels(
     wells, groups, treatments
         Names, groups and treatments of these n wells.
     """
+    residuals = replace(residuals, reduced=residuals.reduced.last_part())
     keys = [
         (Group.UNTREATED, "") if group is Group.UNTREATED else (group, text)
         for group, text in zip(groups, treatments, strict=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from inference.departure.reduced_space import ReducedPlate, reduce_plate, usable_rows
+from inference.ports import EarlierWells
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
@@ -203,3 +204,15 @@ def test_a_row_with_less_than_half_the_values_of_the_fullest_is_not_usable() -> 
     np.testing.assert_array_equal(usable_rows(rows), [True, True, False, False])
     assert not usable_rows(np.full((2, 3), np.nan)).any()
     assert usable_rows(np.empty((0, 3))).shape == (0,)
+
+
+def test_the_last_part_of_a_plate_has_the_directions_of_the_measures() -> None:
+    values = np.arange(24.0).reshape(2, 4, 3)
+    earlier = EarlierWells(past=values[0], readout=values[1])
+    whole = ReducedPlate(values[0], values[1][:, None], (earlier,), (), embedded=2)
+    alone = whole.last_part()
+    assert alone.past.tolist() == values[0][:, 2:].tolist()
+    assert alone.readout.tolist() == values[1][:, 2:].tolist()
+    assert alone.earlier[0].past.tolist() == alone.past.tolist()
+    assert alone.parts == (slice(0, 1),)
+    assert alone.last_part().past.tolist() == alone.past.tolist()
