@@ -10,6 +10,7 @@ import numpy as np
 from acquisition.drop_folder.image_decoding import ImageLimits, decode
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import NamePattern, compile_pattern, is_image_name
+from acquisition.drop_folder.pixels.grey import Plane
 from daemon.fluorescence.settings import FluorescenceSettings, Stain
 from inference.fluorescence.stain_signal import looks_like_bright_field
 from schemas.arrays import Float64Array
@@ -92,10 +93,11 @@ def _parse(pattern: NamePattern, path: str, plate_map: PlateMap) -> tuple[str, s
     return name.well, name.channel, name.plane or 0
 
 
-def read_planes(files: Sequence[Path]) -> Float64Array:
-    """Return the planes (Z, H, W) of the files of one well and stain, in counts of the camera.
+def read_planes(files: Sequence[Path]) -> tuple[Float64Array, str]:
+    """Return (planes (Z, H, W), kind) of the files of one well and stain, in counts of the camera.
 
-    Counts are not rescaled, so that the intensities of wells can be compared.
+    Counts are not rescaled, so that the intensities of wells can be compared. The kind is a text
+    with the number, size and type of the planes; images of different kinds cannot be compared.
 
     Raises
     ------
@@ -103,25 +105,26 @@ def read_planes(files: Sequence[Path]) -> Float64Array:
         If a file is not a grey image, its planes differ in size, or it looks like bright field.
     """
     planes = list(_decoded(files))
-    shapes = sorted({plane.shape for plane in planes})
-    if len(shapes) > 1:
-        raise ImageError(files[0], f"its planes have the sizes {shapes}; expected one size")
-    stack = np.stack(planes)
+    kinds = sorted({f"{plane.shape[1]}×{plane.shape[0]} {plane.dtype}" for plane in planes})
+    if len(kinds) > 1:
+        raise ImageError(
+            files[0], f"its planes are {' and '.join(kinds)}; expected one size and type"
+        )
+    stack = np.stack(planes).astype(np.float64)
     if looks_like_bright_field(stack.mean(axis=0)):
         raise ImageError(
             files[0],
             "its background is brighter than its tissue, as in bright field; expected a "
             "fluorescence image",
         )
-    return stack
+    return stack, f"planes: {len(planes)} of {kinds[0]}"
 
 
-def _decoded(files: Sequence[Path]) -> Iterator[Float64Array]:
+def _decoded(files: Sequence[Path]) -> Iterator[Plane]:
     """Yield the planes of image files in counts of the camera."""
     for path in files:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ImageError(path, f"cannot be read: {error.strerror}") from error
-        for plane in decode(content, path, ImageLimits()).planes:
-            yield plane.astype(np.float64)
+        yield from decode(content, path, ImageLimits()).planes

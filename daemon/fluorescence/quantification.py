@@ -1,5 +1,6 @@
 """Quantify the stains of a plate and compute the viability of its wells."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ class StainNumbers:
     sharpness: float
     saturated_share: float
     is_empty: bool
+    kind: str  # number, size and type of its planes
 
 
 @dataclass
@@ -98,9 +100,11 @@ def quantify_plate(
     bleeding: dict[tuple[Stain, Stain], list[tuple[float, float]]] = {}
     for well, files in sorted(found.files.items()):
         signals: dict[Stain, StainSignal] = {}
+        kinds: dict[Stain, str] = {}
         for stain, paths in files.items():
             try:
-                signals[stain] = measure_stain(read_planes(paths), settings.projection)
+                planes, kinds[stain] = read_planes(paths)
+                signals[stain] = measure_stain(planes, settings.projection)
             except ImageError as error:
                 result.refused.append(error)
         signals = _corrected(signals, settings)
@@ -108,7 +112,7 @@ def quantify_plate(
             bleeding.setdefault(pair, []).append(found_share)
         on_well(well, signals)
         result.wells[well] = WellResult(
-            well, {stain: _numbers(signal) for stain, signal in signals.items()}
+            well, {stain: _numbers(signal, kinds[stain]) for stain, signal in signals.items()}
         )
     _check_stains(result, settings)
     _check_bleed_through(bleeding, plate_map.plate)
@@ -148,7 +152,7 @@ def _bleed_through(
     }
 
 
-def _numbers(signal: StainSignal) -> StainNumbers:
+def _numbers(signal: StainSignal, kind: str) -> StainNumbers:
     return StainNumbers(
         signal.area_px,
         signal.intensity,
@@ -156,6 +160,7 @@ def _numbers(signal: StainSignal) -> StainNumbers:
         signal.sharpness,
         signal.saturated_share,
         signal.is_empty,
+        kind,
     )
 
 
@@ -203,8 +208,14 @@ def _leave_out(result: PlateResult, settings: FluorescenceSettings) -> None:
         )
         for stain in settings.stains
     }
+    kinds = {
+        stain: Counter(
+            well.stains[stain].kind for well in result.wells.values() if stain in well.stains
+        ).most_common(1)[0][0]
+        for stain in settings.stains
+    }
     for well in result.wells.values():
-        well.left_out = _reason_left_out(well, settings, usual)
+        well.left_out = _other_kind(well, kinds) or _reason_left_out(well, settings, usual)
     out = [well for well in result.wells.values() if well.left_out]
     if len(out) > MAX_LEFT_OUT_SHARE * len(result.wells):
         raise ProfileError(
@@ -212,6 +223,14 @@ def _leave_out(result: PlateResult, settings: FluorescenceSettings) -> None:
             f"{len(out)} of {len(result.wells)} wells cannot be used, such as {out[0].well}: "
             f"{out[0].left_out}; expected at most half",
         )
+
+
+def _other_kind(well: WellResult, usual: Mapping[Stain, str]) -> str:
+    """Return the stain whose planes differ in number, size or type from most wells, or no text."""
+    for stain, numbers in well.stains.items():
+        if numbers.kind != usual[stain]:
+            return f"{stain}: {numbers.kind}; expected {usual[stain]}, as in most wells"
+    return ""
 
 
 def _reason_left_out(

@@ -140,6 +140,21 @@ def test_saturated_blurred_missing_and_unstained_wells_are_left_out_with_the_rea
     assert len(result.assayed) == len(scope.plate.wells) - 4
 
 
+def test_a_well_with_a_missing_plane_or_another_size_is_left_out(
+    copied: Path, scope: VirtualMicroscope
+) -> None:
+    short, small = [plan.well for plan in scope.plate.wells][:2]
+    planes = tifffile.imread(images(copied) / f"{short}_FITC.tif")
+    spoil(copied, short, "FITC", planes[:2])
+    spoil(copied, small, "TRITC", planes[:, ::2, ::2])
+    result = run(copied)
+    assert result.wells[short].left_out == (
+        "live: planes: 2 of 192×192 uint16; expected planes: 3 of 192×192 uint16, as in most wells"
+    )
+    assert result.wells[small].left_out.startswith("dead: planes: 3 of 96×96 uint16; expected")
+    assert len(result.assayed) == len(scope.plate.wells) - 2
+
+
 def test_a_plate_with_the_bright_field_channel_as_a_stain_is_refused(copied: Path) -> None:
     for path in images(copied).glob("*_FITC.tif"):
         write(path, 4200.0 - tifffile.imread(path))
