@@ -9,7 +9,7 @@ from schemas.tissue import Unsure
 from tests.samples import ENCODER_ID, MEASURED_BY, PLATE, observation, observation_data, quality
 from tests.stored import AnyStore, Opener, add, observed
 
-LATER = "classical-3+measures-1"
+LATER = "classical-9+measures-1"
 
 
 def new_measures(image: StoredImage, **changes: object) -> NewMeasures:

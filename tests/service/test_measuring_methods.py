@@ -14,7 +14,7 @@ from tests.made_up_site import Site, small
 from tests.samples import MEASURED_BY
 from tests.service.test_calibrations import calibrated, imaged
 
-LATER = "classical-3+measures-1"
+LATER = "classical-9+measures-1"
 COMMAND = "`spherorank measure --store`"
 
 
