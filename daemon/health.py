@@ -13,6 +13,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from schemas.errors import ConfigError
 from schemas.messages import StatusData
 
+MIGRATION_EXTENDS_START = "EXTEND_TIMEOUT_USEC=3600000000"
+"""Asks systemd for one hour in which the service may migrate the store before it is ready."""
+
 
 def sd_notify(state: str, address: str | None) -> None:
     """Send a state such as ``READY=1`` to systemd's socket at an address, if there is one.

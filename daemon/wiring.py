@@ -30,7 +30,7 @@ from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.deliveries import Deliveries
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
-from daemon.health import HealthPage, Metrics, sd_notify
+from daemon.health import MIGRATION_EXTENDS_START, HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
 from daemon.measuring_again import MeasuringAgain
 from daemon.messaging.configured_keys import configured_keys
@@ -92,9 +92,13 @@ def now() -> datetime:
     return CLOCK.now()
 
 
-def open_store(config: Config) -> SqlStore:
+def open_store(config: Config, *, before_migration: Callable[[], None] = lambda: None) -> SqlStore:
     """Open the store of a configuration, with the database migrated to this version."""
-    return SqlStore(store_address(config), service=config.publisher.service)
+    return SqlStore(
+        store_address(config),
+        service=config.publisher.service,
+        before_migration=before_migration,
+    )
 
 
 def lock_for_service(config: Config) -> StoreLock:
@@ -423,8 +427,11 @@ def open_service(
     with ExitStack() as stack:
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
+        notify_systemd = partial(sd_notify, address=systemd_socket())
         lock = stack.enter_context(closing(lock_for_service(config)))
-        store = open_store(config)
+        store = open_store(
+            config, before_migration=partial(notify_systemd, MIGRATION_EXTENDS_START)
+        )
         stack.callback(store.close)
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
@@ -442,7 +449,6 @@ def open_service(
         )
         messages = open_messages(config, status, loop_clock, alerts)
         stack.callback(messages.stop, timeout_s=10.0)
-        notify_systemd = partial(sd_notify, address=systemd_socket())
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,

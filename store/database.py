@@ -1,7 +1,7 @@
 """Opening and migration of a SQLite or PostgreSQL database, with failures as StoreError."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Database:
     ----------
     timeout_s
         Longest wait for a connection or a lock, in seconds.
+    before_migration
+        Called before tables are created or migrated, which may take minutes.
 
     Raises
     ------
@@ -73,7 +75,9 @@ class Database:
         If the database cannot be opened, created, migrated, read or written.
     """
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, before_migration: Callable[[], None] = lambda: None
+    ) -> None:
         address = parse_address(url)
         self.url = url
         self.where = without_password(address)
@@ -90,7 +94,7 @@ class Database:
         self._writer = self._engine.execution_options(**{_WRITES: True})
         self._opened: tuple[int, int] | None = None  # device and inode of the file
         try:
-            self._upgrade()
+            self._upgrade(before_migration)
             self._opened = self._device_and_inode()
         except StoreError:
             self.close()
@@ -178,13 +182,14 @@ class Database:
         ) as error:  # also a damaged row, the file's folder, a driver not installed
             raise StoreError(self.where, problem_of(error)) from error
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, before_migration: Callable[[], None]) -> None:
         config = Config()
         config.set_main_option("script_location", MIGRATIONS)
         scripts = ScriptDirectory.from_config(config)
         with self.reading() as connection:
             if self._revision(connection, scripts) == scripts.get_current_head():
                 return  # a user without write permission can do this too
+        before_migration()
         migrator = self._writer.execution_options(**{_MIGRATES: True})
         with self._raising_store_errors(), migrator.begin() as connection:
             if self.dialect == "postgresql":

@@ -1,6 +1,6 @@
 """Connection and shared transaction steps of the classes that implement the ports of the store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,9 @@ class SqlPart:
         Name of the service that owns the messages and files. Several services may share one
         database; each has its own series of sequence numbers.
     timeout_s
-        Longest wait for a connection or a lock.
+        Longest wait for a connection or a lock, in seconds.
+    before_migration
+        Called before tables are created or migrated, which may take minutes.
 
     Raises
     ------
@@ -41,9 +43,16 @@ class SqlPart:
         If the database cannot be opened, or was created by a newer version.
     """
 
-    def __init__(self, url: str, *, service: str = "spherorank", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str = "spherorank",
+        timeout_s: float = 10.0,
+        before_migration: Callable[[], None] = lambda: None,
+    ) -> None:
         self._service = service
-        self._database = Database(url, timeout_s=timeout_s)
+        self._database = Database(url, timeout_s=timeout_s, before_migration=before_migration)
         self._insert = (
             postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
         )

@@ -48,15 +48,32 @@ def backup(
 @group.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A backup of a SQLite database.")],
+    *,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Change nothing; print the images since the backup whose files are gone.",
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Replace the SQLite database by a backup.
 
-    The service must not run. The backup is checked first. The old database is kept, and the
-    sequence numbers continue.
+    The service must not run, except with --dry-run. The backup is checked first. The old database
+    is kept, and the sequence numbers continue. Images since the backup are ingested again from
+    their files; with --dry-run the exit code is 1 if such a file is missing or has changed.
     """
     from daemon.jobs import store_maintenance
 
+    if dry_run:
+        files, gone = store_maintenance.compare_with_backup(config, file)
+        for path in gone:
+            errors.print(f"{path}: is missing or has changed; its image would be lost")
+        screen.print(f"Files of images since the backup: {files}. Missing or changed: {len(gone)}.")
+        if gone:
+            raise typer.Exit(ExitCode.FAILED)
+        return
     aside, last = store_maintenance.restore(config, file)
     if aside is not None:
         screen.print(f"The old database is now {aside}", soft_wrap=True)

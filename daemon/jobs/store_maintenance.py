@@ -8,11 +8,13 @@ from daemon import logs, wiring
 from daemon.config import load_config
 from daemon.store_address import address_with_password, store_address
 from schemas.errors import StoreError
+from schemas.well_image import FileVersion
 from store.database import Database
 from store.locks import lock_store
 from store.maintenance import files
 from store.maintenance.check import find_problems
 from store.maintenance.copy import copy_store
+from store.maintenance.newer_files import newer_files
 from store.maintenance.prune import Pruned, prune_store
 from store.maintenance.size import Size, measure_size
 
@@ -50,6 +52,34 @@ def restore(config: Path | None, file: Path) -> tuple[Path | None, int]:
     aside = files.restore(_url(config), file, wiring.now())
     with closing(wiring.open_store(load_config(config))) as store:
         return aside, store.last_sequence()
+
+
+def compare_with_backup(config: Path | None, backup: Path) -> tuple[int, list[str]]:
+    """Find the images that a restore of a backup would lose; nothing is changed.
+
+    The service may run. Images stored after the backup are ingested again after a restore if their files
+    are still in ``source.path``, with unchanged size and time.
+
+    Returns
+    -------
+    tuple[int, list[str]]
+        The number of files of these images, and the paths of those that are missing or changed.
+
+    Raises
+    ------
+    StoreError
+        As for :func:`store.maintenance.newer_files.newer_files`.
+    """
+    newer = newer_files(_url(config), backup)
+    folder = load_config(config).source.path
+    return len(newer), [version.path for version in newer if not _is_unchanged(folder, version)]
+
+
+def _is_unchanged(folder: Path, version: FileVersion) -> bool:
+    try:
+        return FileVersion.of(version.path, (folder / version.path).stat()) == version
+    except OSError:
+        return False
 
 
 def describe_size(config: Path | None) -> list[str]:
