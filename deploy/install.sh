@@ -141,13 +141,16 @@ is_running() {
     [ "$dry_run" = yes ] || systemctl is-active --quiet spherorank 2>/dev/null
 }
 
-# Start the service and wait until it is ready, and for five seconds more.
+# Start the service and wait until it is ready, and for five seconds more. Three failed starts are
+# enough.
 start_and_wait() {
     control start --no-block spherorank
     [ "$dry_run" = no ] || return 0
     end=$(($(date +%s) + ready_within))
     until is_running; do
-        if systemctl is-failed --quiet spherorank || [ "$(date +%s)" -ge "$end" ]; then
+        restarts=$(systemctl show --property=NRestarts --value spherorank)
+        if [ "${restarts:-0}" -ge 3 ] || systemctl is-failed --quiet spherorank ||
+            [ "$(date +%s)" -ge "$end" ]; then
             return 1
         fi
         sleep 1
@@ -160,11 +163,11 @@ start_and_wait() {
 # Put back the release and store before an upgrade: OLD BACKUP.
 go_back() {
     control stop spherorank
+    control reset-failed spherorank || true
     if [ -n "$2" ]; then
         as_service "$1" store restore "$2"
     fi
     point current "$1"
-    run rm -f "$programs/previous"
     copy_units "$1"
 }
 
@@ -205,15 +208,16 @@ upgrade_service() {
         [ "$ran" = no ] || control start spherorank
         fail "the store was not backed up, so nothing was changed; expected a SQLite store, or --without-backup"
     fi
-    point previous "$old"
     point current "$new"
     copy_units "$new"
     if [ "$ran" = no ]; then
+        point previous "$old"
         say "upgraded; the service was not running and is not started"
     elif start_and_wait; then
+        point previous "$old"
         say "upgraded and ready; '$0 rollback' goes back"
     else
-        say "the new release was not ready within $ready_within s; its last messages:"
+        say "the new release was not ready; its last messages:"
         journalctl --unit spherorank --lines 30 --no-pager --output cat || true
         go_back "$old" "$backup"
         start_and_wait || fail "the release before the upgrade does not start either: journalctl -u spherorank"
@@ -239,6 +243,7 @@ roll_back() {
     ran=no
     ! is_running || ran=yes
     go_back "$old" "$backup"
+    run rm -f "$programs/previous"
     if [ "$ran" = yes ]; then
         start_and_wait || fail "the release does not start: journalctl -u spherorank"
     fi
