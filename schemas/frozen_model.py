@@ -16,7 +16,7 @@ class FrozenModel(BaseModel):
     The string below a field becomes the field's description in the JSON Schema.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def __get_pydantic_json_schema__(

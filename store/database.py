@@ -6,20 +6,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from schemas.errors import StoreError
 from store.address import parse_address, sqlite_file, without_password
+from store.migrations import HEAD
 from store.sequence_mark import has_marks
 
-MIGRATIONS = "store:migrations"
 _WRITES = "spherorank_writes"
 _MIGRATES = "spherorank_migrates"
 _MIGRATING = 7_467_483  # arbitrary key of the PostgreSQL lock for migrations
@@ -175,7 +170,6 @@ class Database:
         except (
             SQLAlchemyError,
             sqlite3.Error,
-            CommandError,
             ValueError,
             OSError,
             ModuleNotFoundError,
@@ -183,32 +177,25 @@ class Database:
             raise StoreError(self.where, problem_of(error)) from error
 
     def _upgrade(self, before_migration: Callable[[], None]) -> None:
-        config = Config()
-        config.set_main_option("script_location", MIGRATIONS)
-        scripts = ScriptDirectory.from_config(config)
         with self.reading() as connection:
-            if self._revision(connection, scripts) == scripts.get_current_head():
+            if _revision(connection) == HEAD:
                 return  # a user without write permission can do this too
+        from store.migrating import migrate
+
         before_migration()
         migrator = self._writer.execution_options(**{_MIGRATES: True})
         with self._raising_store_errors(), migrator.begin() as connection:
             if self.dialect == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            migrate(connection, self.where)
 
-    def _revision(self, connection: Connection, scripts: ScriptDirectory) -> str | None:
-        found = MigrationContext.configure(connection).get_current_revision()
-        known = {script.revision for script in scripts.walk_revisions()}
-        if found is not None and found not in known:
-            raise StoreError(
-                self.where,
-                f"its tables have revision {found}, which this version of SpheroRank does not "
-                f"know; "
-                "expected a database of this or an earlier version: install the newer "
-                "SpheroRank again, or name another database",
-            )
-        return found
+
+def _revision(connection: Connection) -> str | None:
+    """Return the revision of the tables of a database; None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _check_not_emptied(file: Path) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import MetaData, create_engine, make_url, text
 from inference.ports import EarlierPlateReader
 from schemas.observation import Observation
 from schemas.plate_map import PlateMap
-from store.database import MIGRATIONS
+from store.migrating import MIGRATIONS
 from store.ports import (
     AssayStore,
     FileLedger,

@@ -1,1 +1,4 @@
 """Alembic migrations of a database from any earlier version to this version."""
+
+HEAD = "0013"
+"""Revision of the tables of this version; the newest file in ``versions`` has it."""

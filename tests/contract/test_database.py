@@ -10,9 +10,11 @@ from threading import Barrier, Thread
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import make_url, text
 
 from schemas.errors import DamagedRowError, StoreError
+from store import migrations
 from store.sql_store import SqlStore
 from store.tables import metadata
 from tests.samples import (
@@ -78,6 +80,10 @@ def test_a_database_of_a_newer_version_is_left_alone(open_store: Opener, url: st
         r"install the newer SpheroRank",
     ):
         open_store()
+
+
+def test_the_head_is_the_revision_of_the_newest_migration() -> None:
+    assert ScriptDirectory(migrations.__path__[0]).get_current_head() == migrations.HEAD
 
 
 def test_a_row_that_is_locked_for_too_long_is_a_store_error(open_store: Opener) -> None:
