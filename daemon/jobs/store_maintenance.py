@@ -57,8 +57,8 @@ def restore(config: Path | None, file: Path) -> tuple[Path | None, int]:
 def compare_with_backup(config: Path | None, backup: Path) -> tuple[int, list[str]]:
     """Find the images that a restore of a backup would lose; nothing is changed.
 
-    The service may run. Images stored after the backup are ingested again after a restore if their files
-    are still in ``source.path``, with unchanged size and time.
+    The service may run. Images that were stored after the backup are ingested again after a restore
+    if their files are still in ``source.path``, with unchanged size and time.
 
     Returns
     -------
