@@ -33,6 +33,8 @@ class Source(Protocol):
         SourceGoneError
             While the images cannot be read, for example because a share is not mounted. The next
             call tries again.
+        StoreError
+            If the outcomes of listed files cannot be read. The next call tries again.
         """
         ...
 
@@ -77,10 +79,16 @@ class Source(Protocol):
 
 
 class EndedFiles(Protocol):
-    """The recorded outcomes of file versions; a source reads them once, when it is opened."""
+    """The recorded outcomes of file versions; a source reads those of each file once."""
 
-    def ended_files(self) -> Iterable[FileVersion]:
-        """Return every file version that has an outcome."""
+    def ended_files(self, paths: Iterable[str]) -> Iterable[FileVersion]:
+        """Return every file version of some paths that has an outcome.
+
+        Raises
+        ------
+        StoreError
+            If the outcomes cannot be read.
+        """
         ...
 
 

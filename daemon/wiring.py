@@ -47,6 +47,7 @@ from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
+from daemon.plate_states import PlateStates, basis_of
 from daemon.processing_limit import ProcessingLimit
 from daemon.reports.ranking_files import newest_written, write_ranking
 from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
@@ -435,7 +436,6 @@ def open_service(
             encoder_id=encoder.encoder_id,
             measured_by=present_method(config.tissue),
             started_at=now(),
-            plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
             standing_alerts=lambda: alerts.standing,
@@ -482,6 +482,13 @@ def open_service(
             scales=scales,
             images=open_images(config, store, encoder, days.settings, runs),
             days=days,
+            states=PlateStates(
+                store,
+                days.due_days,
+                alerts,
+                basis_of(days.settings, encoder.encoder_id),
+                now,
+            ),
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
             deliveries=Deliveries(

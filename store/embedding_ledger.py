@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from schemas.observation import EmbeddingProgress, StoredImage
 from store.checksums import read_rows, with_checksum
 from store.database import Database
+from store.plate_changes import note_changes, plate_of
 from store.rows import stored_image_of
 from store.tables import embedding_refusals, embeddings, observations
 
@@ -96,6 +97,7 @@ class SqlEmbeddingLedger:
                 .on_conflict_do_nothing(index_elements=list(embeddings.primary_key))
             )
             connection.execute(delete(embedding_refusals).where(refused))
+            note_changes(connection, connection.scalars(plate_of(observation_id)))
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
         """Store the reason why an encoder cannot embed the image with an observation id.

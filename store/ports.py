@@ -26,6 +26,7 @@ from schemas.observation import (
     VisitVersion,
 )
 from schemas.plate_map import PlateMap
+from schemas.plate_state import StoredPlateState
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -34,8 +35,8 @@ from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 class FileLedger(Protocol):
     """The recorded outcomes of file versions."""
 
-    def ended_files(self) -> Iterable[FileVersion]:
-        """Return every FileVersion that has an outcome."""
+    def ended_files(self, paths: Iterable[str]) -> Iterable[FileVersion]:
+        """Return every FileVersion of some paths that has an outcome."""
         ...
 
     def rejected(self) -> Sequence[RejectedFile]:
@@ -180,6 +181,10 @@ class PlateMapStore(Protocol):
         """Return the ids of all plates that have a map, in alphabetical order."""
         ...
 
+    def plates_of_line(self, line: str | None) -> Sequence[str]:
+        """Return the ids of the plates of which any map names a cell line, in order."""
+        ...
+
 
 class AssayStore(Protocol):
     """Keeps viability assays and the calibrations that were learned from them."""
@@ -220,6 +225,30 @@ class RankingStore(Protocol):
 
     def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
         """Commit a ranking and its message in one transaction; return the message's number."""
+        ...
+
+
+class PlateStateStore(Protocol):
+    """Keeps the state of each plate, and counts the changes of everything that it depends on.
+
+    Every method of another port that changes an image, a measure, an embedding, a plate map, an
+    assay, a calibration or a ranking counts a change of each plate concerned, in its transaction.
+    """
+
+    def live_plates(self, basis: str) -> Mapping[str, int]:
+        """Return each plate that has a map and is not closed, with its number of changes.
+
+        A plate is closed if its stored state is ``closed`` with this basis, and has the present
+        number of changes.
+        """
+        ...
+
+    def closed_plates(self, basis: str) -> Mapping[str, int]:
+        """Return each closed plate with its number of changes, in alphabetical order."""
+        ...
+
+    def save_plate_state(self, plate: str, state: StoredPlateState) -> None:
+        """Store the state of a plate (id) in place of an earlier one."""
         ...
 
 

@@ -3,7 +3,7 @@
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,13 +74,16 @@ class ManualEvents:
 
 
 class EndedVersions:
-    """The file versions that have an outcome when the source starts."""
+    """The file versions that have an outcome before the source reads them."""
 
     def __init__(self, *versions: FileVersion) -> None:
         self.versions = versions
+        self.read: list[str] = []  # the paths of every call
 
-    def ended_files(self) -> tuple[FileVersion, ...]:
-        return self.versions
+    def ended_files(self, paths: Iterable[str]) -> list[FileVersion]:
+        wanted = list(paths)
+        self.read += wanted
+        return [version for version in self.versions if version.path in wanted]
 
 
 def tiff(seed: int = 0, shape: tuple[int, ...] = (64, 64), **options: Any) -> bytes:  # noqa: ANN401 - options of tifffile

@@ -151,7 +151,7 @@ class DropFolder:
         self._in_flight = in_flight or InFlightJournal(None)
         self._plate_maps = PlateMapFiles(root)
         self._assays = AssayFiles(root)
-        outcomes = FileOutcomes(ended_files.ended_files())
+        outcomes = FileOutcomes(ended_files)
         self._known_files = KnownFiles(
             outcomes,
             self._reader.undecodable,
@@ -173,6 +173,8 @@ class DropFolder:
         SourceGoneError
             If the folder cannot be listed, or is empty and was not before. The first failure is
             raised at once, later ones after ``timeout_s``.
+        StoreError
+            If the outcomes of listed files cannot be read.
         """
         deadline_s = self._clock() + timeout_s
         while True:
@@ -214,6 +216,7 @@ class DropFolder:
     def read_again(self, files: Iterable[FileVersion]) -> None:
         """Forget the outcome of file versions, so that those still present are returned again."""
         self._known_files.outcomes.discard(files)
+        self._grouping_is_current = False
         self._group_files()
 
     def plate_maps(self) -> dict[str, PlateMap]:
@@ -323,7 +326,14 @@ class DropFolder:
         return self._folder.is_settled(file)
 
     def _group_files(self) -> None:
-        """Group the listed files, queue refusals, and schedule the next listing."""
+        """Group the listed files, queue refusals, and schedule the next listing.
+
+        Raises
+        ------
+        StoreError
+            If the outcomes of the files cannot be read; the files are grouped by the next call.
+        """
+        self._known_files.outcomes.read(self._folder.listing.names.keys())
         plates = KnownPlates(
             maps=self._plate_maps.maps,
             problems={plate: str(error) for plate, error in self._plate_maps.problems.items()},
