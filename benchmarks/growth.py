@@ -10,7 +10,7 @@ start
 idle
     Processor time of the main process and of the process of the sockets, as a share of one core.
 memory
-    Resident memory of both processes when idle.
+    Resident memory of both processes when idle, and of the main process after the images.
 status
     Time of one request for the status.
 ingest
@@ -72,6 +72,7 @@ class Cost:
     idle_percent: float  # of one core
     main_mib: float
     sockets_mib: float
+    main_after_ingest_mib: float
     status_ms: float
     ingest_ms: float
     ranking_cpu_ms: float
@@ -80,10 +81,11 @@ class Cost:
 def measure(folder: Path, plates: int, idle_s: float) -> Cost:
     """Write a store with a number of plates into a folder, and measure the service on it."""
     service = ServiceProcess(folder)
-    service.drop.mkdir(parents=True)
-    write_configuration(service)
-    grow(load_config(service.config), plates)
     store = folder / "spherorank.sqlite"
+    if not store.exists():
+        service.drop.mkdir(parents=True)
+        write_configuration(service)
+        grow(load_config(service.config), plates)
     with service.running() as running:
         service.wait_for(lambda: live_plates(service) == 0, LIMIT_S)
         first_start_cpu_s = processor_s(psutil.Process(running.pid))
@@ -102,6 +104,7 @@ def measure(folder: Path, plates: int, idle_s: float) -> Cost:
         memory = process.memory_info().rss, sockets.memory_info().rss
         status_ms = statistics.median(timed(lambda: ask_status(service), STATUS_REQUESTS))
         ingest_ms = ingest(service)
+        after_ingest = process.memory_info().rss
     return Cost(
         plates,
         store.stat().st_size / 1e6,
@@ -111,6 +114,7 @@ def measure(folder: Path, plates: int, idle_s: float) -> Cost:
         idle_percent,
         memory[0] / 2**20,
         memory[1] / 2**20,
+        after_ingest / 2**20,
         1000 * status_ms,
         ingest_ms,
         1000 * statistics.median(rank(service)),
@@ -201,11 +205,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--idle-s", type=float, default=IDLE_S)
+    parser.add_argument("--stores", type=Path, help="folder of stores that are kept and used again")
     options = parser.parse_args()
     costs = []
     for plates in options.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            costs.append(measure(Path(folder), plates, options.idle_s))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = (options.stores or Path(temporary)) / str(plates)
+            costs.append(measure(folder, plates, options.idle_s))
             print(costs[-1], flush=True)
     print(table(costs))
     return 0

@@ -233,13 +233,13 @@ class DueDays:
         If a run has a final ranking, images that were only measured again by another method make no
         new revision of its rankings.
         """
-        inputs = [inputs_digest]
-        if any(each.final for each in state.rankings):
-            as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
-            inputs.append(self._inputs_digest(state.plate_map, as_ranked, ranking.day))
-        return ranking.inputs_digest not in [
-            digest_with_calibration(each, ranking.calibration) for each in inputs
-        ]
+        if ranking.inputs_digest == digest_with_calibration(inputs_digest, ranking.calibration):
+            return False
+        if not any(each.final for each in state.rankings):
+            return True
+        as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
+        digest = self._inputs_digest(state.plate_map, as_ranked, ranking.day)
+        return ranking.inputs_digest != digest_with_calibration(digest, ranking.calibration)
 
     def _due(self, state: _PlateState, day: int, *, final: bool, is_past_deadline: bool) -> Due:
         """Return a culture day as Due; a final day stays final."""

@@ -24,8 +24,8 @@ from store.ports import PlateMapStore, PlateStateStore
 
 log = structlog.get_logger()
 
-AUDIT_S = 10.0
-"""Interval at which one closed plate is examined, in turn, as if it was not closed."""
+AUDIT_S = 60.0
+"""Interval at which one closed plate is checked, in turn, as if it was not closed."""
 
 
 class StateStore(PlateMapStore, PlateStateStore, Protocol):
@@ -86,20 +86,25 @@ class PlateStates:
             del self._progress[plate]
         return list(self._live)
 
-    def to_audit(self) -> list[str]:
-        """Return the next closed plate in turn, at most every ``AUDIT_S``, else nothing.
+    def next_closed(self) -> str | None:
+        """Return the next closed plate in turn; None if one was returned within ``AUDIT_S``.
 
-        This finds a change that no part of the service has noted, and files that were deleted.
+        Checking closed plates finds a change that no part of the service has noted, and files that
+        were deleted.
         """
         if self.clock() < self._next_audit_s:
-            return []
+            return None
         self._next_audit_s = self.clock() + AUDIT_S
-        closed = sorted(self.store.closed_plates(self.basis))
-        later = [plate for plate in closed if plate > self._audited]
-        for plate in (later or closed)[:1]:
-            self._audited = plate
-            return [plate]
-        return []
+        closed = list(self.store.closed_plates(self.basis))
+        later = (plate for plate in closed if plate > self._audited)
+        self._audited = next(later, closed[0] if closed else "")
+        return self._audited or None
+
+    def is_finished(self, plate: str) -> bool:
+        """Return whether a plate (id) has a final ranking and no day of it is due at any time."""
+        plate_map = self.store.plate_map(plate)
+        progress = self.due_days.progress(plate_map) if plate_map is not None else None
+        return progress is not None and progress.has_final and not self._unreported(progress)
 
     def settle(self, plate: str, open_work: Sequence[str]) -> PlateState | None:
         """Find and store the state of a live plate (id), after it was examined; return it.
@@ -117,18 +122,21 @@ class PlateStates:
         if changes is None or plate_map is None:
             return None
         progress = self._progress_of(plate_map, changes)
-        unranked = [
-            digest
-            for digest in progress.unranked.values()
-            # An alert has reported that these inputs cannot be ranked.
-            if not self.alerts.is_active(AlertKind.QUALITY_GATE, digest)
-        ]
         if progress.has_final:
-            state = PlateState.FINAL if unranked or open_work else PlateState.CLOSED
+            is_open = open_work or self._unreported(progress)
+            state = PlateState.FINAL if is_open else PlateState.CLOSED
         else:
             state = PlateState.DUE if progress.unranked else PlateState.COLLECTING
         self._save(plate, StoredPlateState(state, plate_map.run, changes, self.basis, self.now()))
         return state
+
+    def _unreported(self, progress: Progress) -> list[int]:
+        """Return the unranked days whose inputs can be ranked, as far as alerts tell."""
+        return [
+            day
+            for day, digest in progress.unranked.items()
+            if not self.alerts.is_active(AlertKind.QUALITY_GATE, digest)
+        ]
 
     def _progress_of(self, plate_map: PlateMap, changes: int) -> Progress:
         known_for, progress = self._progress.get(plate_map.plate, (None, None))

@@ -17,6 +17,7 @@ from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.deliveries import Deliveries
+from daemon.free_memory import return_free_memory
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.late_calibrations import alert_about_late_calibration
@@ -44,8 +45,10 @@ log = structlog.get_logger()
 
 SWEEP_S = 5.0
 """Interval of the checks of disks, plate maps and plates without new images."""
-TURN_S = 0.5
-"""Longest time of examining plates before the next image is processed."""
+TURN_S = 1.0
+"""Longest wait for an image, and longest time of examining plates before the next image."""
+TRIM_S = 60.0
+"""Interval at which freed memory is returned to the operating system."""
 STORE_RETRY_S = 5.0
 """Wait before an image whose outcome could not be committed is processed again."""
 
@@ -86,6 +89,7 @@ class Service:
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
     wrong_images: WrongImages | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
+    _last_trim_s: float = float("-inf")
     _to_examine: deque[str] = field(default_factory=deque)  # plates that are left in this sweep
     _caught_up: set[str] = field(default_factory=set)  # plates examined since the start
     _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
@@ -146,7 +150,7 @@ class Service:
 
     def _next_image(self) -> WellImage | Rejected | None:
         try:
-            item = self.source.next(timeout_s=0.5)
+            item = self.source.next(timeout_s=TURN_S)
         except SourceGoneError as error:
             self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
@@ -272,10 +276,23 @@ class Service:
         self._report_pending_plates()
         self.deliveries.check()
         self.status.plates = tuple(self.store.plates())
-        audited = self.states.to_audit()
-        self._caught_up.difference_update(audited)
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
-        self._to_examine.extend({*self.states.live_plates(), *audited, *imaged})
+        live = {*self.states.live_plates(), *imaged, *self._unranked}
+        closed = self.states.next_closed()
+        if closed is not None and not self._is_finished(closed):
+            live.add(closed)
+        self._to_examine.extend(live)
+        if time.monotonic() - self._last_trim_s >= TRIM_S:
+            self._last_trim_s = time.monotonic()
+            return_free_memory()
+
+    def _is_finished(self, plate: str) -> bool:
+        """Write the missing files of a closed plate, and return whether no day of it is due."""
+        try:
+            self._catch_up(plate)
+            return self.states.is_finished(plate)
+        except DamagedRowError:
+            return False  # its examination reports it
 
     def _examine_next(self, *, once: bool) -> None:
         """Examine plates of this sweep until a turn is over; with ``once``, all of them."""

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 CLOSE_S = 3.0
 """Longest wait for a source when the service ends."""
 
-_BEAT_S = 0.1
+_BEAT_S = 0.5
 _Result = TypeVar("_Result")
 
 

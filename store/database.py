@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.exc import SQLAlchemyError, StatementError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from schemas.errors import StoreError
 from store.address import parse_address, sqlite_file, without_password
@@ -89,6 +89,7 @@ class Database:
             )
         self._writer = self._engine.execution_options(**{_WRITES: True})
         self._opened: tuple[int, int] | None = None  # device and inode of the file
+        self._watching: PoolProxiedConnection | None = None  # sees the commits of all others
         try:
             self._upgrade()
             self._opened = self._device_and_inode()
@@ -111,6 +112,23 @@ class Database:
         self.check_in_place()
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
+
+    def change_number(self) -> int | None:
+        """Return a number that another commit to a SQLite database changes; None for PostgreSQL.
+
+        The first call reserves a connection for it. All calls are made from one thread.
+        """
+        if self.dialect != "sqlite":
+            return None
+        with self._raising_store_errors():
+            if self._watching is None:
+                self._watching = self._engine.raw_connection()
+            cursor = self._watching.cursor()
+            try:
+                [number] = cursor.execute("PRAGMA data_version").fetchone()
+            finally:
+                cursor.close()
+        return int(number)
 
     def check_in_place(self) -> None:
         """Raise StoreError if the file of a SQLite database was deleted, moved or replaced.
@@ -152,6 +170,9 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
         self._engine.dispose()
 
     def _device_and_inode(self) -> tuple[int, int] | None:

@@ -303,6 +303,13 @@ class Outbox(Protocol):
         """Return at most ``limit`` messages after a number with a topic prefix, in order."""
         ...
 
+    def change_number(self) -> int | None:
+        """Return a number that each commit of another connection changes; None if it is unknown.
+
+        It is called often and from one thread. While it is unchanged, there is no new message.
+        """
+        ...
+
     def last_sequence(self) -> int:
         """Return the largest sequence number in use, 0 before the first message."""
         ...

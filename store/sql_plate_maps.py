@@ -16,6 +16,8 @@ from store.run_changes import release_observations, update_days
 from store.sql_part import SqlPart
 from store.tables import embeddings, observations, plate_maps
 
+_PLATES = select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)
+
 
 class SqlPlateMaps(SqlPart):
     """Every version of every plate map."""
@@ -77,9 +79,7 @@ class SqlPlateMaps(SqlPart):
     def plates(self) -> Sequence[str]:
         """Return the ids of all plates that have a map, in alphabetical order."""
         with self._database.reading() as connection:
-            return connection.scalars(
-                select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)
-            ).all()
+            return connection.scalars(_PLATES).all()
 
     def plates_of_line(self, line: str | None) -> Sequence[str]:
         """Return the ids of the plates of which any map names a cell line, in order."""

@@ -2,11 +2,37 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from schemas.plate_state import PlateState, StoredPlateState
 from store.sql_part import SqlPart
 from store.tables import plate_changes, plate_maps, plate_states
+
+_CHANGES = func.coalesce(plate_changes.c.changes, 0)
+_IS_CLOSED = and_(
+    plate_states.c.service == bindparam("service"),
+    plate_states.c.state == PlateState.CLOSED.value,
+    plate_states.c.basis == bindparam("basis"),
+    plate_states.c.changes == _CHANGES,
+)
+# The statements are built once, because the service reads them every few seconds.
+_LIVE = (
+    select(plate_maps.c.plate, _CHANGES.label("number"))
+    .select_from(
+        plate_maps.outerjoin(plate_changes, plate_changes.c.plate == plate_maps.c.plate).outerjoin(
+            plate_states, and_(plate_states.c.plate == plate_maps.c.plate, _IS_CLOSED)
+        )
+    )
+    .where(plate_states.c.plate.is_(None))
+    .distinct()
+    .order_by(plate_maps.c.plate)
+)
+_CLOSED = (
+    select(plate_states.c.plate, plate_states.c.changes.label("number"))
+    .outerjoin(plate_changes, plate_changes.c.plate == plate_states.c.plate)
+    .where(_IS_CLOSED)
+    .order_by(plate_states.c.plate)
+)
 
 
 class SqlPlateStates(SqlPart):
@@ -14,43 +40,16 @@ class SqlPlateStates(SqlPart):
 
     def live_plates(self, basis: str) -> Mapping[str, int]:
         """Return each plate with a map that is not closed, with its number of changes."""
-        changes = func.coalesce(plate_changes.c.changes, 0)
-        is_closed = and_(
-            plate_states.c.service == self._service,
-            plate_states.c.plate == plate_maps.c.plate,
-            plate_states.c.state == PlateState.CLOSED,
-            plate_states.c.basis == basis,
-            plate_states.c.changes == changes,
-        )
-        query = (
-            select(plate_maps.c.plate, changes.label("number"))
-            .select_from(
-                plate_maps.outerjoin(
-                    plate_changes, plate_changes.c.plate == plate_maps.c.plate
-                ).outerjoin(plate_states, is_closed)
-            )
-            .where(plate_states.c.plate.is_(None))
-            .distinct()
-            .order_by(plate_maps.c.plate)
-        )
-        with self._database.reading() as connection:
-            return {row.plate: row.number for row in connection.execute(query)}
+        return self._numbers(_LIVE, basis)
 
     def closed_plates(self, basis: str) -> Mapping[str, int]:
         """Return each closed plate with its number of changes."""
-        query = (
-            select(plate_states.c.plate, plate_states.c.changes.label("number"))
-            .join(plate_changes, plate_changes.c.plate == plate_states.c.plate, isouter=True)
-            .where(
-                plate_states.c.service == self._service,
-                plate_states.c.state == PlateState.CLOSED,
-                plate_states.c.basis == basis,
-                plate_states.c.changes == func.coalesce(plate_changes.c.changes, 0),
-            )
-            .order_by(plate_states.c.plate)
-        )
+        return self._numbers(_CLOSED, basis)
+
+    def _numbers(self, query: Select[tuple[str, int]], basis: str) -> dict[str, int]:
+        values = {"service": self._service, "basis": basis}
         with self._database.reading() as connection:
-            return {row.plate: row.number for row in connection.execute(query)}
+            return {row.plate: row.number for row in connection.execute(query, values)}
 
     def save_plate_state(self, plate: str, state: StoredPlateState) -> None:
         """Store the state of a plate (id) in place of an earlier one."""
