@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
+from schemas.closed_folder import ClosedFolder
 from schemas.messages import MessageData
 from schemas.observation import (
     EmbeddingProgress,
@@ -249,6 +250,14 @@ class PlateStateStore(Protocol):
 
     def save_plate_state(self, plate: str, state: StoredPlateState) -> None:
         """Store the state of a plate (id) in place of an earlier one."""
+        ...
+
+    def closed_folders(self) -> Sequence[ClosedFolder]:
+        """Return the stored ClosedFolders of this service, ordered by path."""
+        ...
+
+    def save_closed_folder(self, folder: ClosedFolder) -> None:
+        """Store a ClosedFolder in place of an earlier one with its path."""
         ...
 
 

@@ -1,12 +1,13 @@
 """SQL implementation of :class:`store.ports.PlateStateStore`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Select, and_, bindparam, func, select
 
+from schemas.closed_folder import ClosedFolder
 from schemas.plate_state import PlateState, StoredPlateState
 from store.sql_part import SqlPart
-from store.tables import plate_changes, plate_maps, plate_states
+from store.tables import closed_folders, plate_changes, plate_maps, plate_states
 
 _CHANGES = func.coalesce(plate_changes.c.changes, 0)
 _IS_CLOSED = and_(
@@ -66,5 +67,30 @@ class SqlPlateStates(SqlPart):
             connection.execute(
                 adding.on_conflict_do_update(
                     index_elements=list(plate_states.primary_key), set_=values
+                )
+            )
+
+    def closed_folders(self) -> Sequence[ClosedFolder]:
+        """Return the stored ClosedFolders of this service, ordered by path."""
+        query = (
+            select(closed_folders)
+            .where(closed_folders.c.service == self._service)
+            .order_by(closed_folders.c.path)
+        )
+        with self._database.reading() as connection:
+            return [
+                ClosedFolder(row.path, row.fingerprint, frozenset(row.plates))
+                for row in connection.execute(query)
+            ]
+
+    def save_closed_folder(self, folder: ClosedFolder) -> None:
+        """Store a ClosedFolder in place of an earlier one with its path."""
+        values = {"fingerprint": folder.fingerprint, "plates": sorted(folder.plates)}
+        row = {"service": self._service, "path": folder.path} | values
+        adding = self._insert(closed_folders).values(row)
+        with self._database.writing() as connection:
+            connection.execute(
+                adding.on_conflict_do_update(
+                    index_elements=list(closed_folders.primary_key), set_=values
                 )
             )

@@ -259,6 +259,16 @@ plate_states = Table(
     PrimaryKeyConstraint("service", "plate"),
 )
 
+closed_folders = Table(
+    "closed_folder",  # folders of the drop folder of a service with files of closed plates only
+    metadata,
+    Column("service", AnyText),
+    Column("path", AnyText),
+    Column("fingerprint", AnyText, nullable=False),  # of all files in it
+    Column("plates", JSON, nullable=False),
+    PrimaryKeyConstraint("service", "path"),
+)
+
 assays = Table(
     "assay",
     metadata,

@@ -14,6 +14,7 @@ import tifffile
 
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from acquisition.ports import ClosedPlates
 from schemas.errors import MachineError
 from schemas.well_image import FileVersion, Rejected, WellImage
 from tests.failing_reads import let_reading_fail
@@ -65,9 +66,9 @@ class ManualEvents:
     def start(self, root: Path, wake: Callable[[], None]) -> None:  # noqa: ARG002 - part of the port
         self.starts += 1
 
-    def drain(self) -> tuple[bool, set[FileVersion]]:
+    def drain(self) -> tuple[set[str], set[FileVersion]]:
         closed, self.closed = self.closed, set()
-        return bool(closed), closed
+        return {version.path for version in closed}, closed
 
     def stop(self) -> None:
         pass
@@ -115,12 +116,14 @@ class RobotFolder:
         *ended: FileVersion,
         before_reading: Callable[[], object] = lambda: None,
         in_flight: InFlightJournal | None = None,
+        closed: ClosedPlates | None = None,
         **settings: Any,  # noqa: ANN401 - any setting
     ) -> DropFolder:
         """Return a source of this folder that calls ``before_reading`` before it reads a file."""
         return DropFolder(
             DropFolderSettings(**({"path": self.root, "pattern": PATTERN} | settings)),
             EndedVersions(*ended),
+            closed=closed,
             in_flight=in_flight,
             clock=self.clock,
             events=self.events,
