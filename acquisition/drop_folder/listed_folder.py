@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from acquisition.drop_folder.file_events import FileEvents
@@ -160,9 +161,8 @@ class ListedFolder:
         signalled = self._signalled(names, versions)
         files = merge_listing(self.listing.files, versions.values(), signalled, now_s)
         self.listing = Listing(started_s, files, names)
-        self._passed_over.note_listing(
-            Counter(count_passed_over(versions)) + self.resting.passed_over
-        )
+        passed_over = Counter(count_passed_over(versions)) + self.resting.passed_over
+        self._passed_over.note_listing(dict(sorted(passed_over.items())))
         self.resting.note_listing(started_s, now_s, self._rules.settle_s)
         self.schedule(float("inf"))
         return True
@@ -234,8 +234,10 @@ class ListedFolder:
         self._watch()
         outside: dict[str, str] = {}
         found = ListedEntries()
-        options = {"progress": self._progress, "outside": outside, "found": found}
-        listed = list_files(self._root, skipped=self.resting, **options)
+        list_inside = partial(
+            list_files, self._root, progress=self._progress, outside=outside, found=found
+        )
+        listed = list_inside(skipped=self.resting)
         versions = {version.path: version for version in listed}
         if not (versions or found.skipped) and (self.listing.files or self.resting.were_listed):
             raise SourceGoneError(
@@ -244,7 +246,7 @@ class ListedFolder:
             )
         self.resting.wake(self.resting.missing(found.skipped))
         for resting in self.resting.due(now_s, self.listing.started_s):
-            inside = list(list_files(self._root, start=resting.folder.path, **options))
+            inside = list(list_inside(start=resting.folder.path))
             if fingerprint_of(inside, self._basis) == resting.folder.fingerprint:
                 counts = count_passed_over(version.path for version in inside)
                 self.resting.add(RestingFolder(resting.folder, now_s, counts))

@@ -79,7 +79,7 @@ class RestingFolders:
 
     @property
     def were_listed(self) -> bool:
-        """Whether a resting folder was listed since the start of this process."""
+        """True if a resting folder was listed since the start of this process."""
         return any(each.listed_s > float("-inf") for each in self._folders.values())
 
     def missing(self, present: Container[str]) -> list[str]:
@@ -186,11 +186,11 @@ def folders_to_close(
         and folder_around(folder.rpartition("/")[0], plates_in) is None
     }
     for path in files:
-        folder = folder_around(path, closing)
-        if folder is not None and not (
-            is_done(path) and plate_at.get(path, "") in {*plates_in[folder], ""}
+        around = folder_around(path, closing)
+        if around is not None and not (
+            is_done(path) and plate_at.get(path, "") in {*plates_in[around], ""}
         ):
-            closing.discard(folder)
+            closing.discard(around)
     while spread := {
         folder
         for folder in closing

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from daemon.closed_plates import StoredClosedPlates
 from schemas.calibration import CalibrationPlate
+from schemas.closed_folder import ClosedFolder
 from schemas.observation import NewMeasures
 from schemas.plate_state import PlateState, StoredPlateState
 from store.embedding_ledger import SqlEmbeddingLedger
@@ -163,3 +165,32 @@ def test_the_plates_of_an_earlier_version_are_live(open_store: Opener, url: str)
     assert store.live_plates(BASIS) == {PLATE: 0}
     close(store)
     assert store.closed_plates(BASIS) == {PLATE: 0}
+
+
+def test_closed_folders_come_back_and_the_newest_of_a_path_replaces_the_others(
+    open_store: Opener,
+) -> None:
+    store = open_store()
+    first = ClosedFolder("drop/P1", "1" * 64, frozenset({"P1"}))
+    newest = ClosedFolder("drop/P1", "2" * 64, frozenset({"P1", "P2"}))
+    other = ClosedFolder("a µ", "3" * 64, frozenset())
+    for folder in (first, other, newest):
+        store.save_closed_folder(folder)
+    assert open_store().closed_folders() == [other, newest]
+    assert open_store("another service").closed_folders() == []
+
+
+def test_a_plate_map_or_an_assay_that_is_not_stored_keeps_its_folder_from_resting(
+    open_store: Opener,
+) -> None:
+    store = open_store()
+    closed = StoredClosedPlates(store, BASIS)
+    assert not closed.has_stored(plate_map(), None)
+    store.save_plate_map(plate_map(), NOW)
+    assert closed.has_stored(plate_map(), None)
+    assert not closed.has_stored(plate_map(readout_day=9), None)
+    assert not closed.has_stored(plate_map(), assay())
+    store.save_assay(assay(), NOW)
+    assert closed.has_stored(plate_map(), assay())
+    store.save_assay(assay(B02=98.5), NOW)
+    assert not closed.has_stored(plate_map(), assay())
