@@ -2,7 +2,7 @@
 
 One plate is stored and ranked by the service's own parts. All other plates are copies of its rows
 under another name, with the checksums and the digests of their inputs. The copies have no pictures,
-and their messages have no content.
+and their messages have no content. Every plate is stored as closed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +20,13 @@ from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
 from daemon.daily import DailyPath
+from daemon.plate_states import basis_of
 from inference.bundle import load_bundle
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.encoder_bundle import BundleCard
 from schemas.observation import Observation, Outcome
 from schemas.plate_map import PlateMap
+from schemas.plate_state import PlateState, StoredPlateState
 from schemas.ranking import Ranking
 from store.checksums import with_checksum
 from store.sql_store import SqlStore
@@ -81,6 +83,14 @@ def grow(config: Config, plates: int) -> None:
         with store._database.writing() as connection:  # noqa: SLF001 - as above
             last = connection.scalar(select(func.max(messages.c.sequence)))
             connection.execute(update(counters).values(last=last, published_through=last))
+        close_plates(store, basis_of(days.settings, card.encoder_id))
+
+
+def close_plates(store: SqlStore, basis: str) -> None:
+    """Store that each live plate is closed, as the service finds when it has examined it."""
+    for plate, changes in store.live_plates(basis).items():
+        state = StoredPlateState(PlateState.CLOSED, 1, changes, basis, NOW)
+        store.save_plate_state(plate, state)
 
 
 def _template(store: SqlStore, days: DailyPath, card: BundleCard, folder: Path) -> Template:

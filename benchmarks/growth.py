@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth
 
-For each size a new store is written, see :mod:`benchmarks.grown_store`. The first start of the
-service finds the state of each plate. After the second start the command measures:
+For each size a new store is written, see :mod:`benchmarks.grown_store`. Its plates are closed. The
+service starts on it, and the command measures:
 
 start
     Processor time and time until the service is ready.
@@ -54,11 +54,6 @@ STATUS_REQUESTS = 50
 RANKINGS = 5
 LIVE_DAY = 7
 
-LIVE_PLATES = (
-    "SELECT count(DISTINCT plate_map.plate) FROM plate_map LEFT JOIN plate_state "
-    "ON plate_state.plate = plate_map.plate AND state = 'closed' WHERE state IS NULL"
-)
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -66,7 +61,6 @@ class Cost:
 
     plates: int
     store_mb: float
-    first_start_cpu_s: float  # until every plate is closed
     start_s: float
     start_cpu_s: float
     idle_percent: float  # of one core
@@ -86,9 +80,6 @@ def measure(folder: Path, plates: int, idle_s: float) -> Cost:
         service.drop.mkdir(parents=True)
         write_configuration(service)
         grow(load_config(service.config), plates)
-    with service.running() as running:
-        service.wait_for(lambda: live_plates(service) == 0, LIMIT_S)
-        first_start_cpu_s = processor_s(psutil.Process(running.pid))
     started = len(service.events("service.started"))
     begun_s = time.monotonic()
     with service.running() as running:
@@ -108,7 +99,6 @@ def measure(folder: Path, plates: int, idle_s: float) -> Cost:
     return Cost(
         plates,
         store.stat().st_size / 1e6,
-        first_start_cpu_s,
         start_s,
         start_cpu_s,
         idle_percent,
@@ -128,12 +118,6 @@ def write_configuration(service: ServiceProcess) -> None:
         f'[publisher]\nevents = "ipc://{service.folder}/events"\n'
         f'requests = "{service.requests}"\n'
     )
-
-
-def live_plates(service: ServiceProcess) -> int:
-    """Return the number of plates that are not closed."""
-    with service.store() as store, store._database.reading() as connection:  # noqa: SLF001 - no port counts them
-        return int(connection.exec_driver_sql(LIVE_PLATES).scalar_one())
 
 
 def ask_status(service: ServiceProcess) -> StatusReply:

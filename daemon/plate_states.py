@@ -1,4 +1,4 @@
-"""Chooses the plates that the main loop examines: those that are not closed, and a closed one in turn.
+"""Chooses the plates that the main loop examines: live ones, and a closed one now and then.
 
 A plate is closed when no time that passes can make a new ranking of it. Every change of its inputs
 makes it live again (:class:`store.ports.PlateStateStore`). See

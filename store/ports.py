@@ -383,6 +383,10 @@ class AcknowledgementStore(Protocol):
 class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later."""
 
+    def has_embedded_all(self, encoder_id: str) -> bool:
+        """Return whether an encoder has embedded every stored image of every service."""
+        ...
+
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return the numbers of stored, embedded and refused images of each run of each plate."""
         ...
