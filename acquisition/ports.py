@@ -1,6 +1,6 @@
 """Ports of acquisition: a source of well images, the files it may skip, and a microscope."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from acquisition.channels import Channel
 from schemas.assay import Assay
+from schemas.closed_folder import ClosedFolder
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
@@ -33,6 +34,8 @@ class Source(Protocol):
         SourceGoneError
             While the images cannot be read, for example because a share is not mounted. The next
             call tries again.
+        StoreError
+            If the outcomes of listed files cannot be read. The next call tries again.
         """
         ...
 
@@ -77,10 +80,36 @@ class Source(Protocol):
 
 
 class EndedFiles(Protocol):
-    """The recorded outcomes of file versions; a source reads them once, when it is opened."""
+    """The recorded outcomes of file versions; a source reads those of each file once."""
 
-    def ended_files(self) -> Iterable[FileVersion]:
-        """Return every file version that has an outcome."""
+    def ended_files(self, paths: Iterable[str]) -> Iterable[FileVersion]:
+        """Return every file version of some paths that has an outcome.
+
+        Raises
+        ------
+        StoreError
+            If the outcomes cannot be read.
+        """
+        ...
+
+
+class ClosedPlates(Protocol):
+    """The closed plates and their folders; each method may raise StoreError."""
+
+    def plates(self) -> Collection[str]:
+        """Return the ids of the plates that are closed now."""
+        ...
+
+    def has_stored(self, plate_map: PlateMap, assay: Assay | None) -> bool:
+        """Return whether a plate map, and an assay if there is one, are the newest stored ones."""
+        ...
+
+    def folders(self) -> Sequence[ClosedFolder]:
+        """Return the folders that were saved by :meth:`save_folder`, also before a restart."""
+        ...
+
+    def save_folder(self, folder: ClosedFolder) -> None:
+        """Save a folder, in place of an earlier one with its path."""
         ...
 
 

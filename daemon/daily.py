@@ -350,6 +350,10 @@ class DailyPath:
         for ranking in list(self._unwritten.values()):
             self.write_files(ranking)
 
+    def has_unwritten(self, plate: str) -> bool:
+        """Return whether files of a ranking of a plate (id) could not be written yet."""
+        return any(ranking.plate == plate for ranking in self._unwritten.values())
+
     def write_files(self, ranking: Ranking) -> None:
         """Write the missing files of a ranking.
 

@@ -80,6 +80,15 @@ class Due:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The progress of the rankings of the current run of a plate, whatever time it is."""
+
+    has_final: bool  # the newest ranking of the readout day is final
+    unranked: Mapping[int, str]
+    """The inputs digest of each day whose images, map or settings no ranking uses yet."""
+
+
+@dataclass(frozen=True)
 class _PlateState:
     """The stored images and rankings of a plate, and whether more images are expected now."""
 
@@ -158,6 +167,34 @@ class DueDays:
             due.append(self._due(state, readout_day, final=True, is_past_deadline=True))
         return due
 
+    def progress(self, plate_map: PlateMap) -> Progress:
+        """Return the Progress of the run of a plate map.
+
+        If the readout has a final ranking and no day is unranked, no day becomes due by the time
+        that passes: :meth:`of_plate` returns nothing until an input changes.
+        """
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        state = _PlateState(
+            plate_map=plate_map,
+            now=self.clock(),
+            seen=seen,
+            images=select_images(seen, plate_map),
+            all_rankings=self.store.rankings(plate_map.plate),
+            is_waiting=False,
+            all_is_in=True,
+            catching_up_since=None,
+        )
+        imaged = {image.day for image in state.images}
+        unranked: dict[int, str] = {}
+        for day in range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1):
+            if day in imaged:
+                digest = self._inputs_digest(plate_map, state.images, day)
+                newest = _newest(state.rankings, day)
+                if newest is None or self._is_outdated(state, newest, digest):
+                    unranked[day] = digest
+        readout = _newest(state.rankings, plate_map.readout_day)
+        return Progress(readout is not None and readout.final, unranked)
+
     def _due_day(self, state: _PlateState, day: int) -> Due | None:
         """Return a culture day with images as Due, or None if it is not due."""
         plate_map, previous = state.plate_map, _newest(state.rankings, day)
@@ -196,13 +233,13 @@ class DueDays:
         If a run has a final ranking, images that were only measured again by another method make no
         new revision of its rankings.
         """
-        inputs = [inputs_digest]
-        if any(each.final for each in state.rankings):
-            as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
-            inputs.append(self._inputs_digest(state.plate_map, as_ranked, ranking.day))
-        return ranking.inputs_digest not in [
-            digest_with_calibration(each, ranking.calibration) for each in inputs
-        ]
+        if ranking.inputs_digest == digest_with_calibration(inputs_digest, ranking.calibration):
+            return False
+        if not any(each.final for each in state.rankings):
+            return True
+        as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
+        digest = self._inputs_digest(state.plate_map, as_ranked, ranking.day)
+        return ranking.inputs_digest != digest_with_calibration(digest, ranking.calibration)
 
     def _due(self, state: _PlateState, day: int, *, final: bool, is_past_deadline: bool) -> Due:
         """Return a culture day as Due; a final day stays final."""

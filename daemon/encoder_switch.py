@@ -36,6 +36,8 @@ def blocking_plates(
     again. Images outside a run count while the current run is unfinished, because a corrected
     plate map may bring them in.
     """
+    if ledger.has_embedded_all(encoder_id):
+        return []
     return [each for each in ledger.embedded(encoder_id) if each.open and _blocks(each, store)]
 
 

@@ -1,6 +1,6 @@
 """Alert about a calibration that was learned after plates of its line got a final ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from daemon.alerts import Alerts
@@ -17,8 +17,8 @@ MAX_NAMED_PLATES = 10
 class LateStore(RankingStore, Protocol):
     """The parts of the store that name the plates of a line and their rankings."""
 
-    def plates(self) -> Sequence[str]:
-        """Return the ids of all plates."""
+    def plates_of_line(self, line: str | None) -> Sequence[str]:
+        """Return the ids of the plates of which a map names a cell line."""
         ...
 
     def plate_map(self, plate: str) -> PlateMap | None:
@@ -27,22 +27,29 @@ class LateStore(RankingStore, Protocol):
 
 
 def alert_about_late_calibration(
-    card: CalibrationCard, line: str | None, store: LateStore, alerts: Alerts
+    card: CalibrationCard,
+    line: str | None,
+    store: LateStore,
+    alerts: Alerts,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Raise an alert that offers new revisions by the calibration of a valid card and its line.
 
     It names the plates whose final ranking does not use the calibration. Plates that the
     calibration was learned from, and plates for which a person requested a method, are not named.
+    ``tick`` is called after each plate.
     """
-    late = [
-        ranking
-        for plate in store.plates()
-        if plate not in card.plates
-        and (plate_map := store.plate_map(plate)) is not None
-        and plate_map.line == line
-        and (ranking := _newest_final(store, plate_map)) is not None
-        and _could_use(ranking, card)
-    ]
+    late: list[Ranking] = []
+    for plate in store.plates_of_line(line):
+        tick()
+        if (
+            plate not in card.plates
+            and (plate_map := store.plate_map(plate)) is not None
+            and plate_map.line == line
+            and (ranking := _newest_final(store, plate_map)) is not None
+            and _could_use(ranking, card)
+        ):
+            late.append(ranking)
     if not late:
         return
     late.sort(key=lambda ranking: ranking.created_at, reverse=True)

@@ -32,7 +32,8 @@ class PlateInputs:
     scales: ScaleCheck
     alerts: Alerts
     clock: Callable[[], datetime]
-    _saved_maps: dict[str, PlateMap] = field(default_factory=dict)  # by plate
+    _given_maps: dict[str, PlateMap] = field(default_factory=dict)  # by plate, as last saved
+    _saved_maps: dict[str, PlateMap] = field(default_factory=dict)  # the same with their runs
     _saved_assays: dict[str, str] = field(default_factory=dict)  # digest by plate
     _wrong_assays: dict[str, str] = field(default_factory=dict)  # problem by plate
 
@@ -42,19 +43,16 @@ class PlateInputs:
         If the source has no valid map of this plate now, the newest stored one is returned.
         """
         given = self.source.plate_maps().get(plate)
-        if given is None:
-            return self.store.plate_map(plate)
-        saved = self._saved_maps.get(plate)
-        if saved is None or saved.digest != given.digest:
-            saved = self._save(given)
-            self._saved_maps[plate] = saved
-        return saved
+        return self.store.plate_map(plate) if given is None else self._saved(given)
 
     def save_plate_maps(self) -> None:
         """Store each new or corrected plate map; rankings read their plate map from the store."""
-        for plate in self.source.plate_maps():
+        maps = self.source.plate_maps()
+        for plate in self._given_maps.keys() - maps.keys():
+            del self._given_maps[plate], self._saved_maps[plate]
+        for plate, given in maps.items():
             try:
-                self.plate_map(plate)
+                self._saved(given)
             except DamagedRowError as error:  # of this plate; the store works
                 self.alerts.raise_once(
                     AlertKind.PLATE_MAP,
@@ -62,6 +60,14 @@ class PlateInputs:
                     f"the map of plate {plate} cannot be stored: {error.problem}",
                     plate,
                 )
+
+    def _saved(self, given: PlateMap) -> PlateMap:
+        """Return a plate map of the source with its run, stored if it is new or corrected."""
+        plate = given.plate
+        if self._given_maps.get(plate) is not given:
+            self._saved_maps[plate] = self._save(given)
+            self._given_maps[plate] = given
+        return self._saved_maps[plate]
 
     def _save(self, given: PlateMap) -> PlateMap:
         newest = self.store.plate_map(given.plate)
@@ -80,8 +86,10 @@ class PlateInputs:
         plate_map = self.store.plate_map(assay.plate)
         if plate_map is None:
             return assay
-        is_new = all(each.digest != assay.digest for each in self.store.assays())
-        if is_new and plate_map.run > 1 and not self.runs.has_readout(plate_map):
+        is_new = plate_map.run > 1 and all(
+            each.digest != assay.digest for each in self.store.assays()
+        )
+        if is_new and not self.runs.has_readout(plate_map):
             self.alerts.raise_once(
                 AlertKind.ASSAY,
                 f"{assay.plate} {assay.digest}",

@@ -44,6 +44,10 @@ class ScaleCheck:
         """Record that the plate map or the images of a plate changed."""
         self._noted.add(plate)
 
+    def is_checking(self, plate: str) -> bool:
+        """Return whether the scales of a plate (id) have still to be checked or read again."""
+        return plate in self._noted or plate in self.reading
+
     def check_noted(self, pending: Mapping[str, int]) -> bool:
         """Check the noted plates without ``pending`` images; return whether files are read again.
 

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.deliveries import Deliveries
+from daemon.free_memory import return_free_memory
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.late_calibrations import alert_about_late_calibration
@@ -25,6 +27,7 @@ from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
+from daemon.plate_states import PlateStates
 from daemon.processing_limit import ProcessingLimit
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
@@ -42,6 +45,10 @@ log = structlog.get_logger()
 
 SWEEP_S = 5.0
 """Interval of the checks of disks, plate maps and plates without new images."""
+TURN_S = 1.0
+"""Longest wait for an image, and longest time of examining plates before the next image."""
+TRIM_S = 60.0
+"""Interval at which freed memory is returned to the operating system."""
 STORE_RETRY_S = 5.0
 """Wait before an image whose outcome could not be committed is processed again."""
 
@@ -64,6 +71,7 @@ class Service:
     scales: ScaleCheck
     images: ImagePath
     days: DailyPath
+    states: PlateStates
     missing_images: MissingImages
     specimens: Specimens
     deliveries: Deliveries
@@ -81,6 +89,9 @@ class Service:
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
     wrong_images: WrongImages | None = None  # None without a microscope
     _last_sweep_s: float = float("-inf")
+    _last_trim_s: float = float("-inf")
+    _to_examine: deque[str] = field(default_factory=deque)  # plates that are left in this sweep
+    _caught_up: set[str] = field(default_factory=set)  # plates examined since the start
     _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
     _unreadable: frozenset[str] = frozenset()  # paths of the files with an alert
 
@@ -111,15 +122,9 @@ class Service:
             raise ProfileError(plates, "cannot be ranked; the log has the error")
 
     def _start(self) -> None:
-        for plate in self.store.plates():
-            try:
-                for ranking in self.store.rankings(plate):
-                    self.days.write_files(ranking)
-                    self.specimens.note(ranking)
-            except DamagedRowError as error:
-                self._note_unranked(plate, error.problem)
+        self.status.plates = tuple(self.store.plates())
         if self.imaging_feedback:
-            self.imaging_feedback.catch_up()
+            self.imaging_feedback.catch_up(self.states.live_plates())
         self.notify_systemd("READY=1")
         log.info(
             "service.started",
@@ -145,13 +150,19 @@ class Service:
 
     def _next_image(self) -> WellImage | Rejected | None:
         try:
-            item = self.source.next(timeout_s=0.5)
+            item = self.source.next(timeout_s=TURN_S)
         except SourceGoneError as error:
             self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
             item = None
+        except StoreError as error:
+            message = f"images are pending because the store cannot be read: {error}"
+            self.alerts.raise_once(AlertKind.DISK, "outcomes", message, blocks=True)
+            self.heartbeat.wait(STORE_RETRY_S)
+            item = None
         else:
             self.alerts.clear(AlertKind.SOURCE_GONE, "source")
+            self.alerts.clear(AlertKind.DISK, "outcomes")
         self.status.source = self.source.status(self.clock())
         return item
 
@@ -248,9 +259,13 @@ class Service:
         if not pending:
             self._learn_calibrations()
         if isinstance(item, WellImage) and not pending.get(item.key.plate):
-            self._rank_plates([item.key.plate], once=once)
-        if time.monotonic() - self._last_sweep_s < SWEEP_S:
-            return
+            self._rank_when_calibrated(item.key.plate, self._awaited_lines(), once=once)
+        if not self._to_examine and time.monotonic() - self._last_sweep_s >= SWEEP_S:
+            self._begin_sweep()
+        self._examine_next(once=once)
+
+    def _begin_sweep(self) -> None:
+        """Make the checks of a sweep, and list the plates to examine in it."""
         self._last_sweep_s = time.monotonic()
         self.alerts.publish_delayed()
         self.clock_watch.check()
@@ -260,21 +275,75 @@ class Service:
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
-        self._rank_plates(self.store.plates(), once=once)
+        self.status.plates = tuple(self.store.plates())
+        imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
+        live = {*self.states.live_plates(), *imaged, *self._unranked}
+        closed = self.states.next_closed()
+        if closed is not None and not self._is_finished(closed):
+            live.add(closed)
+        self._to_examine.extend(live)
+        if time.monotonic() - self._last_trim_s >= TRIM_S:
+            self._last_trim_s = time.monotonic()
+            return_free_memory()
 
-    def _rank_plates(self, plates: Iterable[str], *, once: bool) -> None:
-        """Rank the due days of plates; a first ranking waits for the calibration of its line.
+    def _is_finished(self, plate: str) -> bool:
+        """Write the missing files of a closed plate, and return whether no day of it is due."""
+        try:
+            self._catch_up(plate)
+            return self.states.is_finished(plate)
+        except DamagedRowError:
+            return False  # its examination reports it
+
+    def _examine_next(self, *, once: bool) -> None:
+        """Examine plates of this sweep until a turn is over; with ``once``, all of them."""
+        end_s = time.monotonic() + TURN_S
+        awaited = self._awaited_lines() if self._to_examine else frozenset()
+        while self._to_examine and (once or time.monotonic() < end_s):
+            plate = self._to_examine.popleft()
+            self._rank_when_calibrated(plate, awaited, once=once)
+            self._settle(plate)
+            self.heartbeat.tick()
+
+    def _settle(self, plate: str) -> None:
+        """Store the state of a plate after it was examined."""
+        self.specimens.rank_noted()
+        if plate not in self._unranked:
+            with suppress(DamagedRowError):  # the next examination of the plate reports it
+                self.states.settle(plate, self._open_work(plate))
+
+    def _open_work(self, plate: str) -> list[str]:
+        """Return the work on a plate that is left, because of which it is not closed."""
+        source = self.status.source
+        work = {
+            "the folder is not listed": not source.is_listed or source.gone is not None,
+            "images are pending": plate in source.pending or plate in source.held,
+            "the assay is not read": plate in source.unread_assays,
+            "scales are checked": self.scales.is_checking(plate),
+            "it cannot be ranked": plate in self._unranked,
+            "files are not written": self.days.has_unwritten(plate),
+            "its specimen is not ranked": self.specimens.has_open_work(plate),
+            "it was imaged lately": self.wrong_images is not None
+            and plate in self.wrong_images.plates_imaged_lately(),
+        }
+        return [name for name, is_open in work.items() if is_open]
+
+    def _awaited_lines(self) -> frozenset[str | None]:
+        """Return the lines whose calibration needs pending images or assays."""
+        return self.days.calibrations.awaited_lines(
+            self.status.source.pending.keys() | self.scales.reading,
+            self.status.source.unread_assays,
+        )
+
+    def _rank_when_calibrated(
+        self, plate: str, awaited: Collection[str | None], *, once: bool
+    ) -> None:
+        """Rank the due days of a plate; a first ranking waits for the calibration of its line.
 
         The first ranking of a plate fixes its method. It therefore waits while images or assays
         that the calibration needs are pending, at most until the readout deadline.
         """
-        awaited = self.days.calibrations.awaited_lines(
-            self.status.source.pending.keys() | self.scales.reading,
-            self.status.source.unread_assays,
-        )
-        for plate in plates:
-            waits = once or self._is_of_line(plate, awaited)
-            self._rank(plate, catching_up_since=self.status.started_at if waits else None)
+        waits = once or self._is_of_line(plate, awaited)
+        self._rank(plate, catching_up_since=self.status.started_at if waits else None)
 
     def _is_of_line(self, plate: str, lines: Collection[str | None]) -> bool:
         """Return whether a plate is of one of some cell lines."""
@@ -307,7 +376,7 @@ class Service:
     def _learn_calibrations(self) -> None:
         """Learn the calibrations of new assays, and offer them for plates with final rankings."""
         for line, card in self.days.calibrations.learn_noted():
-            alert_about_late_calibration(card, line, self.store, self.alerts)
+            alert_about_late_calibration(card, line, self.store, self.alerts, self.heartbeat.tick)
 
     def _rank_all(self) -> None:
         """Learn the new calibrations, then rank every plate (``run --once``).
@@ -319,9 +388,12 @@ class Service:
         self._report_pending_plates()
         self._learn_calibrations()
         present = self.source.plate_maps()
+        live = self.states.live_plates()
         for plate in self.store.plates():
             self._rank(plate, all_is_in=plate in present)
-        self.specimens.rank_noted()
+            self.heartbeat.tick()
+        for plate in live:
+            self._settle(plate)
 
     def _rank(
         self, plate: str, *, all_is_in: bool = False, catching_up_since: datetime | None = None
@@ -334,6 +406,8 @@ class Service:
         if plate in self.scales.reading:
             return
         try:
+            if plate not in self._caught_up:
+                self._catch_up(plate)
             self._run_due(plate, all_is_in=all_is_in, catching_up_since=catching_up_since)
         except DamagedRowError as error:  # of this plate; the store works
             self._note_unranked(plate, error.problem)
@@ -346,6 +420,16 @@ class Service:
         else:
             self._unranked.discard(plate)
             self.alerts.clear(AlertKind.RANKING, plate)
+
+    def _catch_up(self, plate: str) -> None:
+        """Write the missing files of a plate's rankings, and note its specimens.
+
+        The service may have ended between the commit of a ranking and this.
+        """
+        for ranking in self.store.rankings(plate):
+            self.days.write_files(ranking)
+            self.specimens.note(ranking)
+        self._caught_up.add(plate)
 
     def _run_due(self, plate: str, *, all_is_in: bool, catching_up_since: datetime | None) -> None:
         """Rank the due days of a plate, and check whether its images are missing."""

@@ -1,11 +1,9 @@
 """The status of the service, written by the main loop and read by other threads."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.errors import StoreError
 from schemas.messages import MicroscopeData, ServiceState, StandingAlert, StatusData
 from schemas.observation import RejectedFile
 from schemas.requests import (
@@ -16,7 +14,6 @@ from schemas.requests import (
     UnreadableFileData,
 )
 from schemas.well_image import Rejected, SourceStatus, WellImage
-from store.ports import PlateMapStore
 
 MAX_STANDING_ALERTS = 5
 """Largest number of standing alerts in a status message; a reply to a request lists more."""
@@ -66,13 +63,12 @@ class ServiceStatus:
     encoder_id: str
     measured_by: str
     started_at: datetime
-    plate_maps: PlateMapStore
     microscope: Callable[[], MicroscopeData | None]
     rejected_files: RejectedFiles
     source: SourceStatus = field(default_factory=SourceStatus)
     last_image_at: datetime | None = None
     standing_alerts: Callable[[], Sequence[StandingAlert]] = tuple
-    _plates: tuple[str, ...] = ()  # as the store had them last
+    plates: tuple[str, ...] = ()  # with a plate map in the store
 
     @property
     def backlog(self) -> int:
@@ -91,19 +87,13 @@ class ServiceStatus:
             last_image_at=self.last_image_at,
             backlog=self.backlog,
             rejected=len(self.rejected_files),
-            plates=self._stored_plates(),
+            plates=self.plates,
             held=self.source.held,
             source_gone=self.source.gone,
             microscope=self.microscope(),
             alerts=_by_urgency(standing)[:MAX_STANDING_ALERTS],
             standing_alerts=len(standing),
         )
-
-    def _stored_plates(self) -> tuple[str, ...]:
-        """Return the plates with a plate map; the last known ones while the store fails."""
-        with suppress(StoreError):
-            self._plates = tuple(self.plate_maps.plates())
-        return self._plates
 
     def details(self) -> StatusDetails:
         """Return the StatusDetails of a status reply: pending, rejected and unreadable files."""

@@ -13,7 +13,7 @@ from acquisition.daemon_threads import DaemonThreads
 from acquisition.ports import Source
 from daemon.heartbeat import Heartbeat, LoopClock
 from schemas.assay import Assay
-from schemas.errors import SourceGoneError
+from schemas.errors import SourceGoneError, StoreError
 from schemas.plate_map import PlateMap
 from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 CLOSE_S = 3.0
 """Longest wait for a source when the service ends."""
 
-_BEAT_S = 0.1
+_BEAT_S = 0.5
 _Result = TypeVar("_Result")
 
 
@@ -39,7 +39,7 @@ class _Knowledge:
 class _Answer:
     """The result of a call of ``next``, with the state of the source after it."""
 
-    item: WellImage | Rejected | SourceGoneError | None
+    item: WellImage | Rejected | SourceGoneError | StoreError | None
     knowledge: _Knowledge
 
 
@@ -101,6 +101,8 @@ class SourceThread:
         ------
         SourceGoneError
             If the images cannot be read, or no file access has ended for ``patience_s``.
+        StoreError
+            If the outcomes of listed files cannot be read.
         """
         if self._failure is not None:
             raise self._failure
@@ -111,7 +113,7 @@ class SourceThread:
             return None
         answer, self._answer = self._answer.result(), None
         self._known = answer.knowledge
-        if isinstance(answer.item, SourceGoneError):
+        if isinstance(answer.item, SourceGoneError | StoreError):
             raise answer.item
         return answer.item
 
@@ -181,10 +183,10 @@ class SourceThread:
 
     def _next(self, timeout_s: float) -> _Answer:
         self._progress.touch()
-        item: WellImage | Rejected | SourceGoneError | None
+        item: WellImage | Rejected | SourceGoneError | StoreError | None
         try:
             item = self._source.next(timeout_s)
-        except SourceGoneError as error:
+        except (SourceGoneError, StoreError) as error:
             item = error
         return _Answer(item, self._knowledge())
 

@@ -65,6 +65,18 @@ class Specimens:
             )
             self._of_run[run] = ranking.specimen
 
+    def has_open_work(self, plate: str) -> bool:
+        """Return whether a specimen of a plate (id) has to be ranked, failed or lacks files."""
+        of_plate = {
+            specimen for (name, _), specimen in self._of_run.items() if name == plate and specimen
+        }
+        return any(
+            specimen in self._noted
+            or self.alerts.is_active(AlertKind.RANKING, f"specimen {specimen}")
+            or any(each.specimen == specimen for each in self._unwritten.values())
+            for specimen in of_plate
+        )
+
     def rank_noted(self) -> None:
         """Rank every noted specimen; it stays noted if the store fails before the ranking is in it.
 

@@ -17,6 +17,7 @@ from acquisition.microscope.archive_names import is_other_image
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
+from daemon.closed_plates import StoredClosedPlates
 from daemon.code_version import code_version
 from daemon.config import (
     Config,
@@ -47,6 +48,7 @@ from daemon.missing_images import MissingImages
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
+from daemon.plate_states import PlateStates, basis_of
 from daemon.processing_limit import ProcessingLimit
 from daemon.reports.ranking_files import newest_written, write_ranking
 from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
@@ -391,13 +393,21 @@ def open_source(
     store: SqlStore,
     in_flight: InFlightJournal,
     heartbeat: Heartbeat,
+    basis: str,
     *,
     once: bool,
 ) -> SourceThread:
-    """Return the drop folder of a configuration, on a thread of its own."""
+    """Return the drop folder of a configuration, on a thread of its own.
+
+    ``basis`` is that of the states of plates, as :func:`daemon.plate_states.basis_of` returns it.
+    """
     progress = LoopClock()
     folder = DropFolder(
-        source_settings(config, once=once), store, in_flight=in_flight, progress=progress.touch
+        source_settings(config, once=once),
+        store,
+        closed=StoredClosedPlates(store, basis),
+        in_flight=in_flight,
+        progress=progress.touch,
     )
     patience_s = min(SOURCE_PATIENCE_S, config.publisher.stall_s / 2)
     return SourceThread(folder, progress, heartbeat, patience_s=patience_s, once=once, now=now)
@@ -442,7 +452,6 @@ def open_service(
             encoder_id=encoder.encoder_id,
             measured_by=present_method(config.tissue),
             started_at=now(),
-            plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
             standing_alerts=lambda: alerts.standing,
@@ -462,8 +471,6 @@ def open_service(
         config.output.rankings.mkdir(parents=True, exist_ok=True)
         journal = InFlightJournal(config.output.rankings / ".in_flight.json")
         in_flight = stack.enter_context(journal)
-        source = open_source(config, store, in_flight, heartbeat, once=once)
-        stack.callback(source.close)
         again = open_measuring_again(
             config,
             store,
@@ -479,6 +486,9 @@ def open_service(
             tick=heartbeat.tick,
             measure_again=again.bring_up_to_date,
         )
+        basis = basis_of(days.settings, encoder.encoder_id)
+        source = open_source(config, store, in_flight, heartbeat, basis, once=once)
+        stack.callback(source.close)
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
         service = Service(
@@ -488,6 +498,13 @@ def open_service(
             scales=scales,
             images=open_images(config, store, encoder, days.settings, runs),
             days=days,
+            states=PlateStates(
+                store,
+                days.due_days,
+                alerts,
+                basis,
+                now,
+            ),
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
             deliveries=Deliveries(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError, StatementError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from schemas.errors import StoreError
 from store.address import parse_address, sqlite_file, without_password
@@ -88,6 +88,7 @@ class Database:
             )
         self._writer = self._engine.execution_options(**{_WRITES: True})
         self._opened: tuple[int, int] | None = None  # device and inode of the file
+        self._watching: PoolProxiedConnection | None = None  # sees the commits of all others
         try:
             self._upgrade(before_migration)
             self._opened = self._device_and_inode()
@@ -110,6 +111,23 @@ class Database:
         self.check_in_place()
         with self._raising_store_errors(), self._writer.begin() as connection:
             yield connection
+
+    def change_number(self) -> int | None:
+        """Return a number that another commit to a SQLite database changes; None for PostgreSQL.
+
+        The first call reserves a connection for it. All calls are made from one thread.
+        """
+        if self.dialect != "sqlite":
+            return None
+        with self._raising_store_errors():
+            if self._watching is None:
+                self._watching = self._engine.raw_connection()
+            cursor = self._watching.cursor()
+            try:
+                [number] = cursor.execute("PRAGMA data_version").fetchone()
+            finally:
+                cursor.close()
+        return int(number)
 
     def check_in_place(self) -> None:
         """Raise StoreError if the file of a SQLite database was deleted, moved or replaced.
@@ -151,6 +169,9 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
         self._engine.dispose()
 
     def _device_and_inode(self) -> tuple[int, int] | None:

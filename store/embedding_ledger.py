@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from schemas.observation import EmbeddingProgress, StoredImage
 from store.checksums import read_rows, with_checksum
 from store.database import Database
+from store.plate_changes import note_changes, plate_of
 from store.rows import stored_image_of
 from store.tables import embedding_refusals, embeddings, observations
 
@@ -27,6 +28,17 @@ class SqlEmbeddingLedger:
         self._insert = (
             postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
         )
+
+    def has_embedded_all(self, encoder_id: str) -> bool:
+        """Return whether an encoder has embedded every stored image; False if that is not plain.
+
+        Rows are counted only, which takes a tenth of the time of :meth:`embedded`. Images of other
+        services can only make the number of stored images larger than that of embeddings.
+        """
+        with self._database.reading() as connection:
+            images = connection.scalar(select(func.count()).select_from(observations))
+            done = select(func.count()).where(embeddings.c.encoder_id == encoder_id)
+            return images == connection.scalar(done)
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return the numbers of stored, embedded and refused images of each run of each plate."""
@@ -96,6 +108,7 @@ class SqlEmbeddingLedger:
                 .on_conflict_do_nothing(index_elements=list(embeddings.primary_key))
             )
             connection.execute(delete(embedding_refusals).where(refused))
+            note_changes(connection, connection.scalars(plate_of(observation_id)))
 
     def add_refusal(self, observation_id: int, encoder_id: str, reason: str) -> None:
         """Store the reason why an encoder cannot embed the image with an observation id.

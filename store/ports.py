@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
+from schemas.closed_folder import ClosedFolder
 from schemas.messages import MessageData
 from schemas.observation import (
     EmbeddingProgress,
@@ -26,6 +27,7 @@ from schemas.observation import (
     VisitVersion,
 )
 from schemas.plate_map import PlateMap
+from schemas.plate_state import StoredPlateState
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
@@ -34,8 +36,8 @@ from schemas.well_image import FileVersion, Rejected, VisitKey, WellImage
 class FileLedger(Protocol):
     """The recorded outcomes of file versions."""
 
-    def ended_files(self) -> Iterable[FileVersion]:
-        """Return every FileVersion that has an outcome."""
+    def ended_files(self, paths: Iterable[str]) -> Iterable[FileVersion]:
+        """Return every FileVersion of some paths that has an outcome."""
         ...
 
     def rejected(self) -> Sequence[RejectedFile]:
@@ -180,6 +182,10 @@ class PlateMapStore(Protocol):
         """Return the ids of all plates that have a map, in alphabetical order."""
         ...
 
+    def plates_of_line(self, line: str | None) -> Sequence[str]:
+        """Return the ids of the plates of which any map names a cell line, in order."""
+        ...
+
 
 class AssayStore(Protocol):
     """Keeps viability assays and the calibrations that were learned from them."""
@@ -220,6 +226,38 @@ class RankingStore(Protocol):
 
     def add_ranking(self, ranking: Ranking, message: MessageData) -> int:
         """Commit a ranking and its message in one transaction; return the message's number."""
+        ...
+
+
+class PlateStateStore(Protocol):
+    """Keeps the state of each plate, and counts the changes of everything that it depends on.
+
+    Every method of another port that changes an image, a measure, an embedding, a plate map, an
+    assay, a calibration or a ranking counts a change of each plate concerned, in its transaction.
+    """
+
+    def live_plates(self, basis: str) -> Mapping[str, int]:
+        """Return each plate that has a map and is not closed, with its number of changes.
+
+        A plate is closed if its stored state is ``closed`` with this basis, and has the present
+        number of changes.
+        """
+        ...
+
+    def closed_plates(self, basis: str) -> Mapping[str, int]:
+        """Return each closed plate with its number of changes, in alphabetical order."""
+        ...
+
+    def save_plate_state(self, plate: str, state: StoredPlateState) -> None:
+        """Store the state of a plate (id) in place of an earlier one."""
+        ...
+
+    def closed_folders(self) -> Sequence[ClosedFolder]:
+        """Return the stored ClosedFolders of this service, ordered by path."""
+        ...
+
+    def save_closed_folder(self, folder: ClosedFolder) -> None:
+        """Store a ClosedFolder in place of an earlier one with its path."""
         ...
 
 
@@ -272,6 +310,13 @@ class Outbox(Protocol):
         self, sequence: int, topic_prefix: str = "", limit: int = 1000
     ) -> Sequence[PublishedMessage]:
         """Return at most ``limit`` messages after a number with a topic prefix, in order."""
+        ...
+
+    def change_number(self) -> int | None:
+        """Return a number that each commit of another connection changes; None if it is unknown.
+
+        It is called often and from one thread. While it is unchanged, there is no new message.
+        """
         ...
 
     def last_sequence(self) -> int:
@@ -337,6 +382,10 @@ class AcknowledgementStore(Protocol):
 
 class EmbeddingLedger(Protocol):
     """Keeps the embeddings of stored images by encoders that were installed later."""
+
+    def has_embedded_all(self, encoder_id: str) -> bool:
+        """Return whether an encoder has embedded every stored image of every service."""
+        ...
 
     def embedded(self, encoder_id: str) -> Sequence[EmbeddingProgress]:
         """Return the numbers of stored, embedded and refused images of each run of each plate."""

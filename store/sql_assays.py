@@ -9,6 +9,7 @@ from sqlalchemy import Row, select
 from schemas.assay import Assay
 from schemas.calibration import CalibrationCard, CalibrationPlate
 from store.checksums import read_rows, with_checksum
+from store.plate_changes import note_changes, plates_of_the_lines_of
 from store.rows import newest_of_each_run, select_newest
 from store.sql_part import SqlPart
 from store.tables import assays, calibrations
@@ -25,6 +26,7 @@ class SqlAssays(SqlPart):
                 row = {name: getattr(assay, name) for name in ("plate", "run", "digest")}
                 row |= {"content": assay.model_dump(mode="json"), "saved_at": now}
                 connection.execute(assays.insert().values(with_checksum(assays, row)))
+                note_changes(connection, [assay.plate])
 
     def assay(self, plate: str, digest: str) -> Assay | None:
         """Return the assay of a plate with this digest, newest or earlier, or None."""
@@ -65,12 +67,16 @@ class SqlAssays(SqlPart):
             "plates": [plate.model_dump(mode="json") for plate in plates],
             "saved_at": now,
         }
+        adding = self._insert(calibrations).values(row)
         with self._database.writing() as connection:
-            connection.execute(
-                self._insert(calibrations)
-                .values(row)
-                .on_conflict_do_nothing(index_elements=["digest"])
+            new = connection.execute(
+                adding.on_conflict_do_nothing(index_elements=["digest"]).returning(
+                    calibrations.c.digest
+                )
             )
+            if new.first() is not None:
+                learned_from = [each.plate for each in plates]
+                note_changes(connection, plates_of_the_lines_of(connection, learned_from))
 
 
 def _assay_of(row: Row[Any]) -> Assay:

@@ -1,7 +1,8 @@
 """SQL implementation of :class:`store.ports.FileLedger`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import and_, select, tuple_
 
@@ -11,21 +12,24 @@ from schemas.well_image import FileVersion, Rejected, WellImage
 from store.sql_part import SqlPart
 from store.tables import file_versions
 
-ROWS_AT_ONCE = 5000
-"""A long listing is read in portions of this many rows, so that memory stays bounded."""
+PATHS_AT_ONCE = 1000
+"""The outcomes of many files are read in portions of this many paths."""
 
 
 class SqlFileLedger(SqlPart):
     """The recorded outcome of every file version."""
 
-    def ended_files(self) -> Iterator[FileVersion]:
-        """Return every FileVersion that has an outcome."""
-        query = select(file_versions.c.path, file_versions.c.size, file_versions.c.mtime_ns).where(
-            file_versions.c.service == self._service
-        )
-        with self._database.reading() as connection:
-            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
-                yield FileVersion(row.path, row.size, row.mtime_ns)
+    def ended_files(self, paths: Iterable[str]) -> Iterator[FileVersion]:
+        """Return every FileVersion of some paths that has an outcome."""
+        columns = file_versions.c.path, file_versions.c.size, file_versions.c.mtime_ns
+        rest = iter(paths)
+        while portion := list(islice(rest, PATHS_AT_ONCE)):
+            query = select(*columns).where(
+                file_versions.c.service == self._service, file_versions.c.path.in_(portion)
+            )
+            with self._database.reading() as connection:
+                rows = connection.execute(query).all()
+            yield from (FileVersion(*row) for row in rows)
 
     def rejected(self) -> Sequence[RejectedFile]:
         """Return the newest RejectedFile of each path without a later outcome, oldest first."""

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from schemas.observation import MeasuringProgress, NewMeasures, StoredImage
 from store.checksums import read_rows, update_row
+from store.plate_changes import note_changes, plate_of
 from store.rows import stored_image_of
 from store.sql_part import SqlPart
 from store.tables import observations, pictures
@@ -55,6 +56,7 @@ class SqlMeasures(SqlPart):
             "measured_by": measured_by,
         }
         update_row(connection, observations, result.observation_id, changes)
+        note_changes(connection, connection.scalars(plate_of(result.observation_id)))
         row = {"observation_id": result.observation_id, "jpeg": result.picture}
         connection.execute(
             self._insert(pictures)

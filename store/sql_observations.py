@@ -10,6 +10,7 @@ from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
 from store.checksums import fetch, read_rows, update_row, verify, with_checksum
+from store.plate_changes import note_changes
 from store.rows import (
     file_scales_of,
     is_of,
@@ -104,6 +105,7 @@ class SqlObservations(SqlPart):
                 return sequence_of_same
             sequence = self._enqueue(connection, message, at)
             self._insert_observation(connection, observation, sequence, picture)
+            note_changes(connection, [key.plate])
             self._record_outcome(
                 connection, observation.files, Outcome.STORED, at=at, plate=key.plate, well=key.well
             )
@@ -159,6 +161,7 @@ class SqlObservations(SqlPart):
                 if why:
                     update_row(connection, observations, row.id, {"excluded": why[0]})
                     excluded.append(key_of(row))
+            note_changes(connection, [plate] if excluded else [])
         return excluded
 
     def _versions(self, query: Select[Any]) -> Sequence[VisitVersion]:

@@ -68,6 +68,10 @@ class SqlOutbox(SqlPart):
             self._publishing(found[-1].sequence)
         return found
 
+    def change_number(self) -> int | None:
+        """Return a number that each commit of another connection changes; None if it is unknown."""
+        return self._database.change_number()
+
     def last_sequence(self) -> int:
         """Return the largest sequence number issued, 0 before the first; it counts as published."""
         last = self._counter(counters.c.last)

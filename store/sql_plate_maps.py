@@ -9,11 +9,14 @@ from sqlalchemy import Row, and_, or_, select
 from schemas.plate_map import PlateMap
 from schemas.plate_run import OUTSIDE
 from store.checksums import read_rows, with_checksum
+from store.plate_changes import note_changes
 from store.ports import StoredPlateMap
 from store.rows import newest_of_each_run, plate_map_of, select_newest
 from store.run_changes import release_observations, update_days
 from store.sql_part import SqlPart
 from store.tables import embeddings, observations, plate_maps
+
+_PLATES = select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)
 
 
 class SqlPlateMaps(SqlPart):
@@ -42,6 +45,7 @@ class SqlPlateMaps(SqlPart):
                 if newest.run != plate_map.run:
                     release_observations(connection, plate_map, newest.run)
                 update_days(connection, plate_map.plate)
+            note_changes(connection, [plate_map.plate])
 
     def plate_map(
         self, plate: str, digest: str | None = None, *, run: int | None = None
@@ -75,8 +79,14 @@ class SqlPlateMaps(SqlPart):
     def plates(self) -> Sequence[str]:
         """Return the ids of all plates that have a map, in alphabetical order."""
         with self._database.reading() as connection:
+            return connection.scalars(_PLATES).all()
+
+    def plates_of_line(self, line: str | None) -> Sequence[str]:
+        """Return the ids of the plates of which any map names a cell line, in order."""
+        of_line = plate_maps.c.line.is_not_distinct_from(line)
+        with self._database.reading() as connection:
             return connection.scalars(
-                select(plate_maps.c.plate).distinct().order_by(plate_maps.c.plate)
+                select(plate_maps.c.plate).where(of_line).distinct().order_by(plate_maps.c.plate)
             ).all()
 
     def earlier_plates(

@@ -10,6 +10,7 @@ from schemas.messages import MessageData
 from schemas.ranking import Ranking
 from schemas.specimen import SpecimenRanking
 from store.checksums import read_rows, with_checksum
+from store.plate_changes import note_changes
 from store.sql_part import SqlPart
 from store.tables import final_messages, rankings, specimen_rankings
 
@@ -51,6 +52,7 @@ class SqlRankings(SqlPart):
             }
             row["content"] = ranking.model_dump(mode="json", include=set(Ranking.model_fields))
             connection.execute(rankings.insert().values(with_checksum(rankings, row)))
+            note_changes(connection, [ranking.plate])
             if ranking.final:
                 values = {name: row[name] for name in ("plate", "day", "revision", "created_at")}
                 connection.execute(

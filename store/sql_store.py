@@ -7,6 +7,7 @@ from store.sql_measures import SqlMeasures
 from store.sql_observations import SqlObservations
 from store.sql_outbox import SqlOutbox
 from store.sql_plate_maps import SqlPlateMaps
+from store.sql_plate_states import SqlPlateStates
 from store.sql_rankings import SqlRankings
 
 
@@ -16,6 +17,7 @@ class SqlStore(
     SqlMeasures,
     SqlPlateMaps,
     SqlAssays,
+    SqlPlateStates,
     SqlRankings,
     SqlOutbox,
     SqlAcknowledgements,

@@ -239,6 +239,36 @@ plate_maps = Table(
     Index("plate_map_by_line", "line", "dosed_on_day", "seeded_at"),
 )
 
+plate_changes = Table(
+    "plate_change",  # counts the changes of everything that a ranking of a plate depends on
+    metadata,
+    Column("plate", AnyText, primary_key=True),
+    Column("changes", BigInteger, nullable=False),  # never decreases
+)
+
+plate_states = Table(
+    "plate_state",  # of the current run of each plate, as a service has found it
+    metadata,
+    Column("service", AnyText),
+    Column("plate", AnyText),
+    Column("run", Integer, nullable=False),
+    Column("state", AnyText, nullable=False),
+    Column("changes", BigInteger, nullable=False),  # of plate_change, when the state was found
+    Column("basis", AnyText, nullable=False),  # settings and version by which it was found
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("service", "plate"),
+)
+
+closed_folders = Table(
+    "closed_folder",  # folders of the drop folder of a service with files of closed plates only
+    metadata,
+    Column("service", AnyText),
+    Column("path", AnyText),
+    Column("fingerprint", AnyText, nullable=False),  # of all files in it
+    Column("plates", JSON, nullable=False),
+    PrimaryKeyConstraint("service", "path"),
+)
+
 assays = Table(
     "assay",
     metadata,

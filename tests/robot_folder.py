@@ -3,7 +3,7 @@
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import tifffile
 
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from acquisition.ports import ClosedPlates
 from schemas.errors import MachineError
 from schemas.well_image import FileVersion, Rejected, WellImage
 from tests.failing_reads import let_reading_fail
@@ -65,22 +66,25 @@ class ManualEvents:
     def start(self, root: Path, wake: Callable[[], None]) -> None:  # noqa: ARG002 - part of the port
         self.starts += 1
 
-    def drain(self) -> tuple[bool, set[FileVersion]]:
+    def drain(self) -> tuple[set[str], set[FileVersion]]:
         closed, self.closed = self.closed, set()
-        return bool(closed), closed
+        return {version.path for version in closed}, closed
 
     def stop(self) -> None:
         pass
 
 
 class EndedVersions:
-    """The file versions that have an outcome when the source starts."""
+    """The file versions that have an outcome before the source reads them."""
 
     def __init__(self, *versions: FileVersion) -> None:
         self.versions = versions
+        self.read: list[str] = []  # the paths of every call
 
-    def ended_files(self) -> tuple[FileVersion, ...]:
-        return self.versions
+    def ended_files(self, paths: Iterable[str]) -> list[FileVersion]:
+        wanted = list(paths)
+        self.read += wanted
+        return [version for version in self.versions if version.path in wanted]
 
 
 def tiff(seed: int = 0, shape: tuple[int, ...] = (64, 64), **options: Any) -> bytes:  # noqa: ANN401 - options of tifffile
@@ -112,12 +116,14 @@ class RobotFolder:
         *ended: FileVersion,
         before_reading: Callable[[], object] = lambda: None,
         in_flight: InFlightJournal | None = None,
+        closed: ClosedPlates | None = None,
         **settings: Any,  # noqa: ANN401 - any setting
     ) -> DropFolder:
         """Return a source of this folder that calls ``before_reading`` before it reads a file."""
         return DropFolder(
             DropFolderSettings(**({"path": self.root, "pattern": PATTERN} | settings)),
             EndedVersions(*ended),
+            closed=closed,
             in_flight=in_flight,
             clock=self.clock,
             events=self.events,

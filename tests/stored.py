@@ -4,16 +4,17 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import alembic.command
 import numpy as np
 from alembic.config import Config
-from sqlalchemy import MetaData, create_engine, make_url, text
+from sqlalchemy import MetaData, create_engine, make_url, select, text
 
 from inference.ports import EarlierPlateReader
 from schemas.observation import Observation
 from schemas.plate_map import PlateMap
+from schemas.well_image import FileVersion
 from store.migrating import MIGRATIONS
 from store.ports import (
     AssayStore,
@@ -28,6 +29,7 @@ from store.ports import (
     SpecimenStore,
 )
 from store.sql_store import SqlStore
+from store.tables import file_versions
 from tests.samples import (
     ENCODER_ID,
     NOW,
@@ -69,6 +71,13 @@ def same(one: Observation, other: Observation) -> bool:
 
 def observed(store: AnyStore, encoder_id: str = ENCODER_ID) -> Sequence[Observation]:
     return store.observations(store.imaged(PLATE, encoder_id), encoder_id)
+
+
+def all_ended_files(store: AnyStore | SqlStore) -> list[FileVersion]:
+    """Return every file version of the service of a store that has an outcome."""
+    with cast("SqlStore", store)._database.reading() as connection:
+        paths = connection.scalars(select(file_versions.c.path).distinct()).all()
+    return list(store.ended_files(paths))
 
 
 def execute(url: str, statement: str) -> object:

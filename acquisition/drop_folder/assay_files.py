@@ -4,12 +4,13 @@
 The images of a plate are ingested with or without a valid assay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import TOML_NAME, PlateMapFiles, plate_by_name
+from acquisition.drop_folder.resting_folders import folder_around
 from acquisition.drop_folder.settling import ListedFile
 from acquisition.drop_folder.table_files import read_table, result_of
 from schemas.assay import ASSAY_COLUMNS, Assay, parse_assay
@@ -112,6 +113,13 @@ class AssayFiles:
         self.unread = frozenset(unread)
         self._sort_results(files)
 
+    def forget(self, folders: Container[str], present: Iterable[str]) -> None:
+        """Forget the assays in some folders; ``present`` are the paths that remain listed."""
+        for read in (self._read, self._faults):
+            for stem in [stem for stem in read if folder_around(stem, folders) is not None]:
+                del read[stem]
+        self._sort_results(present)
+
     def _update_assay(
         self, stem: str, versions: tuple[FileVersion, ...], plate_map: PlateMap | None
     ) -> None:
@@ -162,7 +170,7 @@ class AssayFiles:
         path = versions[0].path
         return plate_by_name(self._root, path, next(filter(path.endswith, ASSAY_NAMES)))
 
-    def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
+    def _sort_results(self, present: Iterable[str]) -> None:
         """Set ``assays`` and ``problems`` from everything that was read.
 
         Of a file that was moved, the present one is used.

@@ -6,6 +6,7 @@ time, because the folder is also listed at regular intervals.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -37,13 +38,13 @@ class FileEvents(Protocol):
         """
         ...
 
-    def drain(self) -> tuple[bool, set[FileVersion]]:
-        """Return and clear the events since the last call: if any came, and completed versions.
+    def drain(self) -> tuple[set[str], set[FileVersion]]:
+        """Return and clear the events since the last call: their paths, and completed versions.
 
         Returns
         -------
-        bool
-            Whether there was any event.
+        set of str
+            The path below the folder of each file or folder with an event.
         set of FileVersion
             The versions of files that were closed by their writer or renamed into place.
         """
@@ -62,7 +63,7 @@ class WatchdogEvents(FileSystemEventHandler):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._any_event = False
+        self._paths: set[str] = set()
         self._closed: set[FileVersion] = set()
         self._observer: BaseObserver | None = None
         self._root = Path()
@@ -93,12 +94,12 @@ class WatchdogEvents(FileSystemEventHandler):
                 instead="the listing alone",
             )
 
-    def drain(self) -> tuple[bool, set[FileVersion]]:
-        """Return whether any event came since the last call, and the closed or renamed versions."""
+    def drain(self) -> tuple[set[str], set[FileVersion]]:
+        """Return the paths of the events since the last call, and the completed versions."""
         with self._lock:
-            any_event, closed = self._any_event, self._closed
-            self._any_event, self._closed = False, set()
-        return any_event, closed
+            paths, closed = self._paths, self._closed
+            self._paths, self._closed = set(), set()
+        return paths, closed
 
     def stop(self) -> None:
         """Stop watching. Safe to call twice."""
@@ -114,16 +115,19 @@ class WatchdogEvents(FileSystemEventHandler):
         For a closed file its present version is recorded. If the file changes later, the record is
         about an earlier version and has no effect.
         """
+        path = Path(str(event.dest_path or event.src_path))
         closed = None
-        if isinstance(event, FileClosedEvent | FileMovedEvent):
-            path = Path(str(event.dest_path or event.src_path))
-            try:
-                status = path.stat()
-                closed = FileVersion.of(path.relative_to(self._root).as_posix(), status)
-            except (OSError, ValueError):  # deleted already, or moved out of the folder
-                closed = None
+        with suppress(OSError, ValueError):  # deleted already, or moved out of the folder
+            relative = path.relative_to(self._root).as_posix()
+            if isinstance(event, FileClosedEvent | FileMovedEvent):
+                closed = FileVersion.of(relative, path.stat())
         with self._lock:
-            self._any_event = True
+            self._paths.update(
+                Path(str(each)).relative_to(self._root).as_posix()
+                for each in (event.src_path, event.dest_path)
+                if each and Path(str(each)).is_relative_to(self._root)
+            )
+            self._paths.add("")  # also of an event without a path below the folder
             if closed is not None:
                 self._closed.add(closed)
         self._wake()

@@ -15,6 +15,7 @@ from acquisition.drop_folder.culture_days import find_day
 from acquisition.drop_folder.file_outcomes import FileOutcomes
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
 from acquisition.drop_folder.plate_folders import PlateFolders
+from acquisition.drop_folder.resting_folders import PlacedImage
 from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.selection import (
     RepeatRules,
@@ -164,6 +165,14 @@ class FileGrouper:
             undigested=tuple(self._undigested(repeats, listing)),
             next_change_s=min(changes_s, default=NEVER_S),
         )
+
+    def placed_images(self, listing: Listing, plates: KnownPlates) -> Iterator[PlacedImage]:
+        """Yield each image whose name was parsed, with its plate and the folder of the plate."""
+        folders = self._folders(plates)
+        for path, name in listing.names.items():
+            if isinstance(name, ParsedName):
+                plate = folders.plate_of(path, name)
+                yield PlacedImage(path, plate, folders.root_of(path, plate))
 
     def ready_at_s(self, group: FileGroup, known: KnownFiles) -> float:
         """Return the time in s at which a group is ready to be read unless a file changes."""

@@ -1,13 +1,21 @@
 """Keep the newest listing of the drop folder, and decide when to list the folder again."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from acquisition.drop_folder.file_events import FileEvents
-from acquisition.drop_folder.listing import list_files
+from acquisition.drop_folder.listing import ListedEntries, list_files
 from acquisition.drop_folder.naming import NamePattern, ParsedName, is_image_name
-from acquisition.drop_folder.passed_over import PassedOverLog
+from acquisition.drop_folder.passed_over import PassedOverLog, count_passed_over
+from acquisition.drop_folder.resting_folders import (
+    RestingFolder,
+    RestingFolders,
+    fingerprint_of,
+    folder_around,
+)
 from acquisition.drop_folder.settling import (
     ListedFile,
     Listing,
@@ -15,6 +23,7 @@ from acquisition.drop_folder.settling import (
     merge_listing,
     versions_with_markers,
 )
+from schemas.closed_folder import ClosedFolder
 from schemas.errors import ImageError, SourceGoneError
 from schemas.ids import first_invisible, id_problem
 from schemas.well_image import FileVersion
@@ -49,6 +58,8 @@ class ListedFolder:
         Returns whether a path is that of an image that is not ingested.
     progress
         Called whenever the file system has answered.
+    basis
+        Text of everything besides the files that decides whether a folder may rest.
 
     Attributes
     ----------
@@ -58,6 +69,10 @@ class ListedFolder:
         Why the last attempt to list the folder failed; None after a success.
     outside : dict
         The problem of each link that leads out of the folder and is not followed, by path.
+    resting : RestingFolders
+        The folders whose files are not part of ``listing``.
+    has_link : bool
+        Whether the newest listing has met any link; then no folder may rest.
     """
 
     def __init__(
@@ -72,6 +87,7 @@ class ListedFolder:
         wake: Callable[[], None],
         is_skipped: Callable[[str], bool] = lambda _path: False,
         progress: Callable[[], None] = lambda: None,
+        basis: str = "",
     ) -> None:
         self._root = root
         self._pattern = pattern
@@ -85,7 +101,8 @@ class ListedFolder:
         self._next_listing_s = float("-inf")
         self._pause_until_s = float("-inf")
         self._last_listing_s = float("inf")  # duration of the last listing
-        self._event_seen = False  # since the last listing
+        self._event_paths: set[str] = set()  # since the last listing
+        self._basis = basis
         self._watched_folder: tuple[int, int] | None = None  # device and inode
         self._closed: set[FileVersion] = set()  # closed by the writer or renamed into place
         self._ignored_signals: set[FileVersion] = set()
@@ -93,17 +110,19 @@ class ListedFolder:
         self.listing = Listing()
         self.problem: SourceGoneError | None = None
         self.outside: dict[str, str] = {}
+        self.resting = RestingFolders()
+        self.has_link = False
 
     @property
     def next_listing_s(self) -> float:
         """The time at which the next listing is due; in the past if it is due now."""
-        due_s = float("-inf") if self._event_seen else self._next_listing_s
+        due_s = float("-inf") if self._event_paths else self._next_listing_s
         return max(due_s, self._pause_until_s)
 
     def is_due(self) -> bool:
         """Collect the file events since the last call and return whether to list the folder now."""
-        any_event, closed = self._events.drain()
-        self._event_seen |= any_event
+        paths, closed = self._events.drain()
+        self._event_paths |= paths
         self._closed |= closed
         return self._clock() >= self.next_listing_s
 
@@ -120,10 +139,11 @@ class ListedFolder:
             If the folder cannot be listed, or is empty and was not before. Only the first of
             several failures is raised.
         """
-        self._event_seen = False
+        self.resting.wake(self.resting.around(self._event_paths))
+        self._event_paths = set()
         started_s = self._clock()
         try:
-            versions = self._list()
+            versions = self._list(started_s)
         except SourceGoneError as error:
             is_first, self.problem = self.problem is None, error
             self._next_listing_s = self._clock() + self._poll_s
@@ -141,7 +161,9 @@ class ListedFolder:
         signalled = self._signalled(names, versions)
         files = merge_listing(self.listing.files, versions.values(), signalled, now_s)
         self.listing = Listing(started_s, files, names)
-        self._passed_over.note_listing(versions)
+        passed_over = Counter(count_passed_over(versions)) + self.resting.passed_over
+        self._passed_over.note_listing(dict(sorted(passed_over.items())))
+        self.resting.note_listing(started_s, now_s, self._rules.settle_s)
         self.schedule(float("inf"))
         return True
 
@@ -175,18 +197,64 @@ class ListedFolder:
         """Stop the file events. Safe to call twice."""
         self._events.stop()
 
-    def _list(self) -> dict[str, FileVersion]:
-        """Watch the folder and return the version of every file in it by path."""
+    def closed_folders(self, plates: Mapping[str, frozenset[str]]) -> list[ClosedFolder]:
+        """Return folders with their plates (ids), by path, as they are in the newest listing."""
+        inside: dict[str, list[FileVersion]] = {path: [] for path in plates}
+        for path, file in self.listing.files.items():
+            if (folder := folder_around(path, inside)) is not None:
+                inside[folder].append(file.version)
+        return [
+            ClosedFolder(path, fingerprint_of(versions, self._basis), plates[path])
+            for path, versions in inside.items()
+        ]
+
+    def rest(self, folders: Sequence[ClosedFolder]) -> None:
+        """Let folders of the newest listing rest; their files leave the listing."""
+        paths = {folder.path: folder for folder in folders}
+        inside: dict[str, list[str]] = {path: [] for path in paths}
+        for path in self.listing.files:
+            if (around := folder_around(path, paths)) is not None:
+                inside[around].append(path)
+        for path, files in inside.items():
+            counts = count_passed_over(files)
+            self.resting.add(RestingFolder(paths[path], self.listing.started_s, counts))
+        gone = {path for files in inside.values() for path in files}
+        listing = self.listing
+        self.listing = replace(
+            listing,
+            files={path: file for path, file in listing.files.items() if path not in gone},
+            names={path: name for path, name in listing.names.items() if path not in gone},
+        )
+
+    def _list(self, now_s: float) -> dict[str, FileVersion]:
+        """Watch the folder and return the version of every file in it by path.
+
+        Files in resting folders are left out, unless a folder differs from its last listing.
+        """
         self._watch()
         outside: dict[str, str] = {}
-        listed = list_files(self._root, progress=self._progress, outside=outside)
+        found = ListedEntries()
+        list_inside = partial(
+            list_files, self._root, progress=self._progress, outside=outside, found=found
+        )
+        listed = list_inside(skipped=self.resting)
         versions = {version.path: version for version in listed}
-        self.outside = outside
-        if not versions and self.listing.files:
+        if not (versions or found.skipped) and (self.listing.files or self.resting.were_listed):
             raise SourceGoneError(
                 self._root,
                 "is empty and was not before; expected the robot's files: is the share mounted?",
             )
+        self.resting.wake(self.resting.missing(found.skipped))
+        for resting in self.resting.due(now_s, self.listing.started_s):
+            inside = list(list_inside(start=resting.folder.path))
+            if fingerprint_of(inside, self._basis) == resting.folder.fingerprint:
+                counts = count_passed_over(version.path for version in inside)
+                self.resting.add(RestingFolder(resting.folder, now_s, counts))
+            else:
+                self.resting.wake([resting.folder.path])
+                versions |= {version.path: version for version in inside}
+        self.outside = outside
+        self.has_link = found.has_link
         return versions
 
     def _watch(self) -> None:

@@ -1,7 +1,8 @@
 """List every file below the drop folder with its size and modification time."""
 
 import os
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Container, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from acquisition.drop_folder.naming import is_ignored
@@ -10,11 +11,22 @@ from schemas.errors import SourceGoneError
 from schemas.well_image import FileVersion
 
 
+@dataclass
+class ListedEntries:
+    """What a listing has met besides files."""
+
+    skipped: set[str] = field(default_factory=set)  # the skipped folders that exist
+    has_link: bool = False
+
+
 def list_files(  # noqa: C901 - one loop with the errors of each system call
     root: Path,
     *,
     progress: Callable[[], None] = lambda: None,
     outside: MutableMapping[str, str] | None = None,
+    start: str = "",
+    skipped: Container[str] = (),
+    found: ListedEntries | None = None,
 ) -> Iterator[FileVersion]:
     """Yield the version of every file below ``root`` that :func:`is_ignored` does not exclude.
 
@@ -30,6 +42,12 @@ def list_files(  # noqa: C901 - one loop with the errors of each system call
     outside
         Receives the problem of each link that leads out of ``root``, by path. Such links are not
         followed then; ``root`` itself may be a link. None: they are followed.
+    start
+        The folder below ``root`` of which the files are listed.
+    skipped
+        Folders that are not listed.
+    found
+        Receives the skipped folders that exist, and whether there is any link.
 
     Raises
     ------
@@ -38,7 +56,8 @@ def list_files(  # noqa: C901 - one loop with the errors of each system call
     """
     entered: set[tuple[int, int]] = set()
     resolved = Path(os.path.realpath(root))
-    folders = [""]
+    folders = [start]
+    found = found if found is not None else ListedEntries()
     while folders:
         folder = folders.pop()
         try:
@@ -52,10 +71,14 @@ def list_files(  # noqa: C901 - one loop with the errors of each system call
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if is_ignored(path):
                         continue
+                    found.has_link |= entry.is_symlink()
                     if outside is not None and _leads_out(entry, resolved, path, outside):
                         continue
                     if entry.is_dir():
-                        folders.append(path)
+                        if path in skipped:
+                            found.skipped.add(path)
+                        else:
+                            folders.append(path)
                     elif version := _version(path, entry):
                         yield version
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:

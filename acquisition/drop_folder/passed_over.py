@@ -57,9 +57,8 @@ class PassedOverLog:
         self._logged: Mapping[str, int] = {}
         self._last: Mapping[str, int] | None = None
 
-    def note_listing(self, paths: Iterable[str]) -> None:
-        """Log the files among the paths of a listing that are passed over, if they are news."""
-        counts = count_passed_over(paths)
+    def note_listing(self, counts: Mapping[str, int]) -> None:
+        """Log the numbers of files that are passed over, by ending, if they are news."""
         is_stable = self._last is None or self._last == counts
         self._last = counts
         if is_stable and counts != self._logged:

@@ -4,12 +4,13 @@
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.name_marks import looks_like_backup
+from acquisition.drop_folder.resting_folders import folder_around
 from acquisition.drop_folder.settling import ListedFile
 from acquisition.drop_folder.table_files import read_table, read_text, result_of
 from schemas.errors import MachineError, PlateMapError
@@ -116,6 +117,13 @@ class PlateMapFiles:
         self.unread = frozenset(unread)
         self._sort_results(files)
 
+    def forget(self, folders: Container[str], present: Container[str]) -> None:
+        """Forget the plate maps in some folders; ``present`` are the paths that remain listed."""
+        for read in (self._read, self._faults):
+            for path in [path for path in read if folder_around(path, folders) is not None]:
+                del read[path]
+        self._sort_results(present)
+
     def has_read(self, path: str) -> bool:
         """Return whether reading a plate map with a TOML file at a path gave a map or an error."""
         return path in self._read or path in self._faults
@@ -179,7 +187,7 @@ class PlateMapFiles:
             )
         return plate_map
 
-    def _sort_results(self, present: Mapping[str, ListedFile]) -> None:
+    def _sort_results(self, present: Container[str]) -> None:
         """Set ``maps`` and ``problems`` from everything that was read.
 
         Two plate maps of one plate that both exist are a problem, unless one is an equal map in a

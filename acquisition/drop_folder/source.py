@@ -19,12 +19,14 @@ from acquisition.drop_folder.grouping import FileGrouper, Grouping, KnownFiles, 
 from acquisition.drop_folder.image_decoding import ImageLimits
 from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.listed_folder import ListedFolder
+from acquisition.drop_folder.name_marks import plate_key
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import PlateMapFiles
+from acquisition.drop_folder.resting_folders import RestingFolder, folders_to_close
 from acquisition.drop_folder.retries import Retries
 from acquisition.drop_folder.settling import ListedFile, SettlingRules
 from acquisition.drop_folder.visits import FileGroup, build_well_image
-from acquisition.ports import EndedFiles
+from acquisition.ports import ClosedPlates, EndedFiles
 from schemas.assay import Assay
 from schemas.errors import SourceGoneError
 from schemas.machine_faults import is_machine_fault, reason_of
@@ -35,6 +37,8 @@ READER_THREADS = 2
 
 BEING_WRITTEN = "files are still being written, or their time, content or plate map is read first"
 PLANES_MISSING = "planes are missing; the well image is processed without them after a while"
+REST_CHECK_S = 60.0
+"""Interval at which the folders of closed plates are found."""
 QUEUED = "queued: read and processed next"
 
 
@@ -63,6 +67,22 @@ class DropFolderSettings:
         return SettlingRules(self.planes, self.settle_s, self.plane_timeout_s, once=self.once)
 
     @property
+    def sorting(self) -> str:
+        """The settings that decide which image a file belongs to, as text."""
+        parts = (
+            self.pattern,
+            self.planes,
+            self.plate,
+            self.bits,
+            self.field,
+            self.channel,
+            self.max_pixels,
+            self.max_file_bytes,
+            self.is_skipped is None,
+        )
+        return repr(parts)
+
+    @property
     def image_limits(self) -> ImageLimits:
         """The largest images that are decoded."""
         return ImageLimits(max_pixels=self.max_pixels, max_file_bytes=self.max_file_bytes)
@@ -80,6 +100,9 @@ class DropFolder:
         The settings of the operator.
     ended_files
         The file versions that were ingested or refused before.
+    closed
+        The closed plates, whose folders are listed about once an hour; None: every folder is listed
+        at every poll.
     in_flight
         Records the files that are being read or processed, for the process after a crash.
     clock
@@ -104,6 +127,7 @@ class DropFolder:
         settings: DropFolderSettings,
         ended_files: EndedFiles,
         *,
+        closed: ClosedPlates | None = None,
         in_flight: InFlightJournal | None = None,
         clock: Callable[[], float] = time.monotonic,
         events: FileEvents | None = None,
@@ -129,7 +153,12 @@ class DropFolder:
             wake=self._wake.set,
             is_skipped=settings.is_skipped or (lambda _path: False),
             progress=progress,
+            basis=settings.sorting,
         )
+        self._closed = closed
+        self._has_read_folders = False
+        self._next_rest_s = float("-inf")
+        self._returned = 0  # results without a recorded outcome
         self._grouper = FileGrouper(
             pattern,
             rules,
@@ -151,7 +180,7 @@ class DropFolder:
         self._in_flight = in_flight or InFlightJournal(None)
         self._plate_maps = PlateMapFiles(root)
         self._assays = AssayFiles(root)
-        outcomes = FileOutcomes(ended_files.ended_files())
+        outcomes = FileOutcomes(ended_files)
         self._known_files = KnownFiles(
             outcomes,
             self._reader.undecodable,
@@ -173,15 +202,18 @@ class DropFolder:
         SourceGoneError
             If the folder cannot be listed, or is empty and was not before. The first failure is
             raised at once, later ones after ``timeout_s``.
+        StoreError
+            If the outcomes of listed files cannot be read.
         """
         deadline_s = self._clock() + timeout_s
         while True:
             self._wake.clear()
             self._collect_read_files()
             if result := self._results.pop():
+                self._returned += 1
                 return result
-            if self._folder.is_due() and self._folder.refresh():
-                self._read_plate_files()
+            if self._folder.is_due():
+                self._list_folder()
             if not self._grouping_is_current:
                 self._progress()
                 self._group_files()
@@ -189,6 +221,7 @@ class DropFolder:
             self._read_ahead()
             if self._results or self._reader.has_results():
                 continue
+            self._let_folders_rest()
             now_s = self._clock()
             if now_s < deadline_s:
                 self._wait(max(0.0, min(deadline_s, self._folder.next_listing_s) - now_s))
@@ -199,12 +232,14 @@ class DropFolder:
 
     def done(self, item: WellImage | Rejected) -> None:
         """Record that the outcome of a well image or refusal is committed to the store."""
+        self._returned = max(0, self._returned - 1)  # the main loop also refuses files itself
         self._known_files.outcomes.add(item.files)
         self._retries.forget(item.files)
         self._in_flight.remove(item.files)
 
     def postpone(self, image: WellImage, problem: str) -> None:
         """Take back a well image that cannot be processed now; it is read again after a pause."""
+        self._returned = max(0, self._returned - 1)
         self._known_files.outcomes.discard(image.files)
         for version in image.files:
             self._retries.add_failure(version, problem)
@@ -213,12 +248,21 @@ class DropFolder:
 
     def read_again(self, files: Iterable[FileVersion]) -> None:
         """Forget the outcome of file versions, so that those still present are returned again."""
-        self._known_files.outcomes.discard(files)
+        versions = tuple(files)
+        self._grouping_is_current = False
+        if resting := self._folder.resting.around(version.path for version in versions):
+            self._folder.resting.wake(resting)
+            self._list_folder()
+            self._known_files.outcomes.read(self._folder.listing.names.keys())
+        self._known_files.outcomes.discard(versions)
         self._group_files()
 
     def plate_maps(self) -> dict[str, PlateMap]:
-        """Return the valid plate maps by plate id, as of the last listing."""
-        return dict(self._plate_maps.maps)
+        """Return the valid plate maps by plate id, as of the last listing.
+
+        Those of plates with a resting folder are left out.
+        """
+        return dict(self._known_plates().maps)
 
     def assays(self) -> dict[str, Assay]:
         """Return the valid assays by plate id, as of the last listing."""
@@ -309,6 +353,79 @@ class DropFolder:
             self._results.add_image(image)
         return True
 
+    def _list_folder(self) -> None:
+        """List the folder, and read the plate maps and assays that are new or changed.
+
+        A resting folder is listed with it if a plate in it is not closed any more, or has a file in
+        another folder.
+        """
+        resting = self._folder.resting
+        if self._closed is not None:
+            if not self._has_read_folders:
+                for folder in self._closed.folders():
+                    resting.add(RestingFolder(folder))
+                self._has_read_folders = True
+            resting.wake(resting.not_closed(frozenset(self._closed.plates())))
+        while self._folder.refresh():
+            self._read_plate_files()
+            related = resting.of_plates(self._listed_plates()) if len(resting) else []
+            if not related:
+                return
+            resting.wake(related)
+
+    def _listed_plates(self) -> set[str]:
+        """Return the plates with an image, a plate map or an assay in the newest listing."""
+        plates = self._known_plates()
+        images = self._grouper.placed_images(self._folder.listing, plates)
+        return {
+            *(image.plate for image in images),
+            *self._plate_maps.maps,
+            *plates.problems,
+            *plates.unread_maps,
+            *plates.unread_assays,
+            *self._assays.problems,
+        }
+
+    def _let_folders_rest(self) -> None:
+        """Let the folders of closed plates rest, if every result has a recorded outcome."""
+        if self._closed is None or self._clock() < self._next_rest_s:
+            return
+        is_busy = self._returned or self._results or self._reader.groups
+        if is_busy or not self._grouping_is_current or self._folder.has_link:
+            return
+        self._next_rest_s = self._clock() + REST_CHECK_S
+        plates, listing = self._known_plates(), self._folder.listing
+        broken = {*plates.problems, *plates.unread_maps, *plates.unread_assays}
+        closed = frozenset(self._closed.plates()) - broken - self._assays.problems.keys()
+        known = {
+            plate
+            for plate, plate_map in plates.maps.items()
+            if plate in closed
+            and self._closed.has_stored(plate_map, self._assays.assays.get(plate))
+        }
+        found = folders_to_close(
+            self._grouper.placed_images(listing, plates),
+            self._plate_maps.folders,
+            known,
+            listing.files,
+            self._is_done,
+        )
+        if found:
+            folders = self._folder.closed_folders(found)
+            for folder in folders:
+                self._closed.save_folder(folder)
+            self._folder.rest(folders)
+            self._plate_maps.forget(found, self._folder.listing.files)
+            self._assays.forget(found, self._folder.listing.files)
+            self._grouping_is_current = False
+
+    def _is_done(self, path: str) -> bool:
+        """Return whether nothing is left to do for a listed file."""
+        if path in self._plate_maps.unreadable or path in self._assays.unreadable:
+            return False
+        version = self._folder.listing.files[path].version
+        return path not in self._folder.listing.names or version in self._known_files.outcomes
+
     def _read_plate_files(self) -> None:
         """Read the plate maps and assays that are new or changed in the newest listing."""
         files = self._folder.listing.files
@@ -323,16 +440,16 @@ class DropFolder:
         return self._folder.is_settled(file)
 
     def _group_files(self) -> None:
-        """Group the listed files, queue refusals, and schedule the next listing."""
-        plates = KnownPlates(
-            maps=self._plate_maps.maps,
-            problems={plate: str(error) for plate, error in self._plate_maps.problems.items()},
-            unread_maps=self._plate_maps.unread,
-            unread_assays=self._assays.unread,
-            folders=self._plate_maps.folders,
-        )
+        """Group the listed files, queue refusals, and schedule the next listing.
+
+        Raises
+        ------
+        StoreError
+            If the outcomes of the files cannot be read; the files are grouped by the next call.
+        """
+        self._known_files.outcomes.read(self._folder.listing.names.keys())
         self._grouping = self._grouper.group(
-            self._folder.listing, plates, self._known_files, self._reader.groups
+            self._folder.listing, self._known_plates(), self._known_files, self._reader.groups
         )
         self._grouping_is_current = True
         self._unread_groups = list(self._grouping.groups)
@@ -341,6 +458,21 @@ class DropFolder:
         self._reader.request_times(self._grouping.untimed)
         self._reader.request_digests(self._grouping.undigested)
         self._folder.schedule(self._grouping.next_change_s)
+
+    def _known_plates(self) -> KnownPlates:
+        """Return the plate maps and assays as they were last read.
+
+        The maps of plates with a resting folder are left out: it may have another one.
+        """
+        unlisted = self._folder.resting.unlisted_keys
+        maps = self._plate_maps.maps
+        return KnownPlates(
+            maps={plate: maps[plate] for plate in maps if plate_key(plate) not in unlisted},
+            problems={plate: str(error) for plate, error in self._plate_maps.problems.items()},
+            unread_maps=self._plate_maps.unread | self._folder.resting.awoken_plates,
+            unread_assays=self._assays.unread,
+            folders=self._plate_maps.folders,
+        )
 
     def _read_ahead(self) -> None:
         """Start to read the next ready groups, as many as the reader has places for."""

@@ -17,6 +17,8 @@ from acquisition.durable_files import make_folder, sync_folder
 from schemas.errors import OutputError
 from schemas.plate_map import WellName
 
+_JOURNAL_NAME = re.compile(r"(.+)-day\d+\.jsonl")
+
 INTERRUPTED = "ended by a crash or stall"
 """The problem of an attempt that was started and neither saved nor failed."""
 
@@ -199,6 +201,31 @@ def day_journals(state: Path, plate: str) -> dict[Path, ImagingJournal]:
     name = re.compile(rf"{re.escape(plate)}-day\d+\.jsonl")
     paths = sorted((state / "journal").glob("*.jsonl"))
     return {path: ImagingJournal(path) for path in paths if name.fullmatch(path.name)}
+
+
+def plates_with_journals(state: Path, since_s: float) -> set[str]:
+    """Return the plates (ids) with a journal that was changed at or after a time, in s since 1970.
+
+    Raises
+    ------
+    OutputError
+        If the folder of the journals cannot be read.
+    """
+    folder = state / "journal"
+    try:
+        if not folder.exists():
+            return set()
+        with os.scandir(folder) as entries:
+            return {
+                name[1]
+                for entry in entries
+                if (name := _JOURNAL_NAME.fullmatch(entry.name))
+                and entry.stat().st_mtime >= since_s
+            }
+    except OSError as error:
+        raise OutputError(
+            folder, f"cannot be read ({error.strerror}); expected a readable folder"
+        ) from error
 
 
 def run_start(seeded_at: datetime, now: datetime) -> datetime | None:

@@ -20,7 +20,7 @@ from schemas.messages import AlertKind
 
 log = structlog.get_logger()
 
-SNAPSHOT_S = 0.5
+SNAPSHOT_S = 1.0
 """Interval of the snapshots of the status."""
 START_S = 60.0
 """Longest start of the process; a usual start takes a second."""
@@ -40,7 +40,7 @@ class MessageProcess:
     Parameters
     ----------
     snapshot
-        Returns the present status; called from a thread of its own every half second.
+        Returns the present status; called from a thread of its own every second.
     clock
         A monotonic clock in seconds.
     """

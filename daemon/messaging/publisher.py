@@ -54,6 +54,7 @@ class OutboxDrain:
         self._store = store
         self._send = send
         self._published: int | None = None  # last published number, read once
+        self._drained_at: int | None = None  # change number at which no message was left
 
     def step(self) -> bool:
         """Publish one batch of messages, and return whether more may be unpublished.
@@ -63,10 +64,14 @@ class OutboxDrain:
         StoreError
             If the outbox fails; the next step sends the batch again.
         """
+        change = self._store.change_number()
+        if change is not None and change == self._drained_at:
+            return False
         if self._published is None:
             self._published = self._store.published_through()
         messages = self._store.messages_after(self._published, limit=BATCH)
         if not messages:
+            self._drained_at = change
             return False
         for message in messages:
             self._send(message.topic, message.sequence, message.body)

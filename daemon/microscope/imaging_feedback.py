@@ -1,6 +1,6 @@
 """Imaging feedback: make imaging requests from the images and rankings that the service stores."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,12 +47,12 @@ class ImagingFeedback:
     alerts: Alerts
     clock: Callable[[], datetime]
 
-    def catch_up(self) -> None:
-        """Make the requests of all stored images and rankings of the current day.
+    def catch_up(self, plates: Iterable[str]) -> None:
+        """Make the requests of the stored images and rankings of plates of the current day.
 
         The service calls this at its start, since it may have ended between commit and request.
         """
-        for plate in self.store.plates():
+        for plate in plates:
             plate_map = self.store.plate_map(plate)
             if plate_map is not None:
                 with self._errors_as_alert(plate):

@@ -5,15 +5,21 @@ finds this out later and records it in the journal of the day, which survives a 
 process. The service therefore reads the journals and needs no message.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from acquisition.microscope.imaging_journal import day_journals
+from acquisition.microscope.imaging_journal import day_journals, plates_with_journals
+from schemas.errors import OutputError
 from store.ports import ImageExclusions
 
 log = structlog.get_logger()
+
+LATELY_S = 2 * 24 * 3600.0
+LIST_S = 60.0
 
 
 @dataclass
@@ -28,7 +34,24 @@ class WrongImages:
 
     state: Path
     store: ImageExclusions
+    clock_s: Callable[[], float] = time.time  # of the files of this computer
     _read: dict[Path, tuple[int, dict[str, str]]] = field(default_factory=dict)  # size, wrong files
+    _lately: frozenset[str] = frozenset()
+    _listed_s: float = float("-inf")
+
+    def plates_imaged_lately(self) -> frozenset[str]:
+        """Return the plates (ids) with a journal that was changed in the last ``LATELY_S``.
+
+        Their journals may name more wrong images. The folder is listed once in ``LIST_S``.
+        """
+        now_s = self.clock_s()
+        if abs(now_s - self._listed_s) >= LIST_S:
+            self._listed_s = now_s
+            try:
+                self._lately = frozenset(plates_with_journals(self.state, now_s - LATELY_S))
+            except OutputError as error:  # each plate whose journals are read raises an alert
+                log.warning("journals.not_listed", reason=str(error))
+        return self._lately
 
     def exclude(self, plate: str) -> None:
         """Exclude the wrong images of a plate (id) that are stored by now.

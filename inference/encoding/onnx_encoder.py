@@ -53,7 +53,7 @@ class OnnxEncoder:
     def __init__(
         self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2
     ) -> None:
-        self._bundle = bundle
+        self._card = bundle.card  # the bytes of the model are not kept
         self._session, provider = _open_session(bundle, providers, intra_op_threads)
         log.info(
             "encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id
@@ -62,17 +62,17 @@ class OnnxEncoder:
     @property
     def card(self) -> BundleCard:
         """Card of the bundle."""
-        return self._bundle.card
+        return self._card
 
     @property
     def encoder_id(self) -> str:
         """Name and digest of the bundle; embeddings with different ids are never compared."""
-        return self._bundle.card.encoder_id
+        return self._card.encoder_id
 
     @property
     def dimension(self) -> int:
         """Length of an embedding."""
-        return self._bundle.card.dimension
+        return self._card.dimension
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the embedding, (dimension,), of a well image with a given sharpest plane.
@@ -86,7 +86,7 @@ class OnnxEncoder:
         where = f"{image.key.plate} {image.key.well} {image.key.visit}"
         try:
             embedding = _embed(
-                self._session, self._bundle, image.planes, sharpest_plane, image.um_per_px
+                self._session, self._card, image.planes, sharpest_plane, image.um_per_px
             )
         except ValueError as error:
             raise ImageError(where, str(error)) from error
@@ -166,7 +166,7 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
     """Raise BundleError unless a session gives the canary's embedding that the card records."""
     canary = bundle.card.canary
     try:
-        embedding = _embed(session, bundle, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
+        embedding = _embed(session, bundle.card, canary_planes(canary.seed), 1, CANARY_UM_PER_PX)
     except RUNTIME_ERRORS as error:
         raise BundleError(
             bundle.folder / MODEL_FILE, f"cannot compute the canary: {error}"
@@ -188,13 +188,12 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
 
 def _embed(
     session: Any,  # noqa: ANN401 - onnxruntime has no types
-    bundle: Bundle,
+    card: BundleCard,
     planes: npt.NDArray[np.uint16],
     sharpest_plane: int,
     um_per_px: float | None,
 ) -> npt.NDArray[np.float32]:
     """Return the embedding, (dimension,), of planes, (planes, H, W)."""
-    card = bundle.card
     pixels = preprocess(planes, sharpest_plane, um_per_px, card.preprocessing, card.input_size)
     (output,) = session.run([card.output_name], {card.input_name: pixels[np.newaxis]})
     return np.asarray(output[0], dtype=np.float32)

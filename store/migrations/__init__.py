@@ -1,4 +1,4 @@
 """Alembic migrations of a database from any earlier version to this version."""
 
-HEAD = "0013"
+HEAD = "0014"
 """Revision of the tables of this version; the newest file in ``versions`` has it."""

@@ -115,3 +115,19 @@ def test_images_of_another_service_are_not_included(
 def test_an_embedding_of_no_image_is_refused(ledger: EmbeddingLedger) -> None:
     with pytest.raises(StoreError):
         ledger.add_embedding(7, "another", another_embedding())
+
+
+def test_an_encoder_has_embedded_all_images_only_if_each_has_its_embedding(
+    store: AnyStore, ledger: EmbeddingLedger
+) -> None:
+    assert ledger.has_embedded_all("another")
+    add(store, observation("B02"))
+    add(store, observation("B03", seed=1))
+    assert ledger.has_embedded_all(ENCODER_ID)
+    first, second = ledger.not_embedded(PLATE, "another")
+    ledger.add_embedding(first.observation_id, "another", another_embedding())
+    assert not ledger.has_embedded_all("another")
+    ledger.add_refusal(second.observation_id, "another", "its file is missing")
+    assert not ledger.has_embedded_all("another")
+    ledger.add_embedding(second.observation_id, "another", another_embedding())
+    assert ledger.has_embedded_all("another")

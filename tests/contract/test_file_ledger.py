@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from acquisition.ports import EndedFiles
 from schemas.well_image import FileVersion
+from store.sql_files import PATHS_AT_ONCE
 from tests.samples import (
     NOW,
     PLATE,
@@ -13,17 +14,23 @@ from tests.samples import (
     rejected_data,
     well_image,
 )
-from tests.stored import AnyStore, Opener, add
+from tests.stored import AnyStore, Opener, add, all_ended_files
 
 
-def test_every_file_with_an_outcome_is_listed(open_store: Opener) -> None:
+def test_the_outcomes_of_the_given_paths_are_returned(open_store: Opener) -> None:
     store = open_store()
     stored, image, refused = observation("B02"), well_image("B03"), rejected("a.txt", "b.tif")
     add(store, stored)
     store.add_duplicate(image, NOW)
     store.add_rejected(refused, rejected_data(refused), NOW)
     ledger: EndedFiles = open_store()
-    assert sorted(ledger.ended_files()) == sorted([*stored.files, *image.files, *refused.files])
+    ended = [*stored.files, *image.files, *refused.files]
+    paths = [file.path for file in ended]
+    others = [f"no outcome {number}.tif" for number in range(2 * PATHS_AT_ONCE)]
+    assert sorted(ledger.ended_files([*paths[:4], *others, *paths[4:]])) == sorted(ended)
+    assert list(ledger.ended_files(["a.txt"])) == [file_version("a.txt")]
+    assert list(ledger.ended_files([])) == []
+    assert list(open_store("another service").ended_files(paths)) == []
 
 
 def test_a_refused_file_is_listed_with_its_reason(store: AnyStore) -> None:
@@ -54,7 +61,7 @@ def test_a_refusal_stands_until_a_later_version_of_the_file_ends_otherwise(store
     later = observation(files=(new,), received_at=NOW + timedelta(minutes=1))
     add(store, later)
     assert store.rejected() == []
-    assert set(store.ended_files()) == {old, new}
+    assert set(all_ended_files(store)) == {old, new}
 
 
 def test_of_two_refused_versions_of_a_file_the_newest_is_listed(store: AnyStore) -> None:
@@ -79,7 +86,7 @@ def test_a_file_that_an_observation_rests_on_stays_stored(store: AnyStore) -> No
     refused = type(rejected())(kept.files, "one of the planes is cut off")
     store.add_rejected(refused, rejected_data(refused), later)
     assert store.rejected() == []
-    assert sorted(store.ended_files()) == sorted(kept.files)
+    assert sorted(all_ended_files(store)) == sorted(kept.files)
 
 
 def test_names_that_are_not_utf8_and_reasons_with_any_byte_come_back(store: AnyStore) -> None:
@@ -88,4 +95,4 @@ def test_names_that_are_not_utf8_and_reasons_with_any_byte_come_back(store: AnyS
     store.add_rejected(refused, rejected_data(refused), NOW)
     [listed] = store.rejected()
     assert (listed.path, listed.reason, listed.plate) == (path, reason, refused.plate)
-    assert list(store.ended_files()) == [file_version(path)]
+    assert list(all_ended_files(store)) == [file_version(path)]

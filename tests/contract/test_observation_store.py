@@ -20,6 +20,7 @@ from tests.stored import (
     AnyStore,
     Opener,
     add,
+    all_ended_files,
     execute,
     make_old_store,
     observed,
@@ -147,7 +148,7 @@ def test_the_same_pixels_twice_make_one_observation_and_one_message(store: AnySt
     assert store.last_sequence() == 2
     assert len(store.messages_after(0)) == 2
     assert store.next_version(observation().key) == 2
-    assert file_version("copied.tif") in set(store.ended_files())
+    assert file_version("copied.tif") in set(all_ended_files(store))
 
 
 def test_the_same_pixels_in_another_well_are_another_observation(store: AnyStore) -> None:
@@ -167,7 +168,7 @@ def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_
     assert store.last_sequence() == 1
     assert [message.sequence for message in store.messages_after(0)] == [1]
     assert store.version_of(observation("B03").key, observation(seed=1).digest) is None
-    assert {version.path[-9:-7] for version in store.ended_files()} == {"02"}
+    assert {version.path[-9:-7] for version in all_ended_files(store)} == {"02"}
     assert add(store, observation("B03", seed=1)) == 2
 
 

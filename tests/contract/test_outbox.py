@@ -15,7 +15,7 @@ from tests.samples import (
     rejected_data,
     status_data,
 )
-from tests.stored import AnyStore, Opener, add, observed
+from tests.stored import AnyStore, Opener, add, all_ended_files, observed
 
 
 def test_messages_are_numbered_from_one_and_hold_the_event(store: AnyStore) -> None:
@@ -87,7 +87,7 @@ def test_services_that_share_a_database_have_their_own_numbers_messages_and_file
     assert (one.published_through(), two.published_through()) == (1, 0)
     assert [message.topic.split(".")[2] for message in one.messages_after(0)] == ["rejected"]
     assert [listed.path for listed in two.rejected()] == []
-    assert file_version("same/path.tif") not in set(two.ended_files())
+    assert file_version("same/path.tif") not in set(all_ended_files(two))
     assert len(observed(one)) == 2
 
 
@@ -113,12 +113,3 @@ def test_two_threads_take_numbers_without_gap_or_double(open_store: Opener) -> N
     assert sorted(taken["images"] + taken["heartbeats"]) == list(range(1, 61))
     assert taken["images"] == sorted(taken["images"])
     assert [message.sequence for message in store.messages_after(0)] == list(range(1, 61))
-
-
-def test_reading_the_ended_files_does_not_hold_up_writing(open_store: Opener) -> None:
-    store = open_store(timeout_s=1.0)
-    add(store, observation("B02"))
-    listing = store.ended_files()
-    next(listing)
-    add(store, observation("B03", seed=1))
-    assert len(list(listing)) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service_process import PLATE, ServiceProcess
+from tests.stored import all_ended_files
 
 YEAR_10000_S = 253_402_300_800
 
@@ -38,7 +39,7 @@ def test_an_image_that_ends_the_process_is_quarantined_after_the_restart(
     assert crashing.run_once().returncode == 0
     with crashing.store() as store:
         refused = store.rejected()
-        ended = {version.path for version in store.ended_files()}
+        ended = {version.path for version in all_ended_files(store)}
         messages = [json.loads(message.body)["data"] for message in store.messages_after(0)]
     expected = {f"{PLATE}/day08/B05_z{plane}.tif" for plane in (1, 2, 3)}
     assert {file.path for file in refused} == expected
@@ -91,4 +92,4 @@ def test_an_unreadable_file_raises_an_alert_and_is_ingested_when_it_can_be_read(
     shutil.copystat(service.well(service.wells()[1], 10)[0], first)
     assert service.run_once().returncode == 0
     with service.store() as store:
-        assert f"{PLATE}/day10/{first.name}" in {version.path for version in store.ended_files()}
+        assert f"{PLATE}/day10/{first.name}" in {version.path for version in all_ended_files(store)}

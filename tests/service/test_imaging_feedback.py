@@ -170,8 +170,8 @@ def test_requests_that_a_crash_prevented_are_made_at_the_next_start(
     stored.add_image("B02", 8)
     stored.add_ranking()
     (stored.folder / "imaging_requests").rename(stored.folder / "lost")
-    stored.feedback.catch_up()
-    stored.feedback.catch_up()
+    stored.feedback.catch_up([PLATE])
+    stored.feedback.catch_up([PLATE])
     assert sorted(stored.requested()) == [("B02", 8), ("D02", 8)]
 
 

@@ -30,6 +30,7 @@ from schemas.tissue import Segmentation, Unsure
 from schemas.well_image import WellImage
 from store.sql_store import SqlStore
 from tests import samples
+from tests.stored import all_ended_files
 
 NOW = datetime(2026, 11, 16, 9, tzinfo=UTC)
 
@@ -105,7 +106,7 @@ def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
 def test_a_fault_of_the_computer_records_nothing(store: SqlStore, error: Exception) -> None:
     with pytest.raises(MachineError):
         image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
-    assert list(store.ended_files()) == []
+    assert list(all_ended_files(store)) == []
     assert store.rejected() == []
 
 

@@ -12,13 +12,6 @@ from tests.samples import ENCODER_ID, MEASURED_BY, NOW, file_version, well_image
 from tests.samples import status_data as status_message
 
 
-class NoPlates:
-    """Store without plates; the status reads plate ids from it."""
-
-    def plates(self) -> list[str]:
-        return []
-
-
 def stored(count: int) -> list[RejectedFile]:
     return [
         RejectedFile(f"P/{n}.tif", 1, 1, "P", "B02", f"reason {n}", NOW + timedelta(hours=n))
@@ -28,7 +21,7 @@ def stored(count: int) -> list[RejectedFile]:
 
 def service_status(files: RejectedFiles, source: SourceStatus) -> ServiceStatus:
     ids = ENCODER_ID, MEASURED_BY
-    return ServiceStatus("0.1.0", *ids, NOW, NoPlates(), lambda: None, files, source)  # type: ignore[arg-type] # a part of the store
+    return ServiceStatus("0.1.0", *ids, NOW, lambda: None, files, source)
 
 
 def reply(status: ServiceStatus) -> StatusReply:

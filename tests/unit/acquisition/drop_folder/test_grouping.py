@@ -19,7 +19,7 @@ from acquisition.drop_folder.visits import FileGroup
 from schemas.errors import ImageError
 from schemas.plate_map import PlateMap, parse_plate_map
 from schemas.well_image import FileVersion, Rejected, VisitKey
-from tests.robot_folder import DAY_7_NS, PATTERN, PLATE_TOML, WELLS_CSV
+from tests.robot_folder import DAY_7_NS, PATTERN, PLATE_TOML, WELLS_CSV, EndedVersions
 from tests.samples import wells_table
 
 RULES = SettlingRules(planes=3, settle_s=2.0, plane_timeout_s=60.0)
@@ -65,7 +65,8 @@ def known(
     page_counts: Mapping[FileVersion, int] | None = None,
     times: Mapping[FileVersion, datetime | None] | None = None,
 ) -> KnownFiles:
-    outcomes = FileOutcomes(map(version, ended))
+    outcomes = FileOutcomes(EndedVersions(*map(version, ended)))
+    outcomes.read(ended)
     return KnownFiles(outcomes, page_counts=page_counts or {}, times=times or {})
 
 
@@ -103,7 +104,7 @@ def test_files_that_are_being_read_are_in_no_group() -> None:
 
 
 def test_an_undecodable_file_is_in_no_group() -> None:
-    facts = KnownFiles(FileOutcomes(), undecodable={version(B02[1])})
+    facts = KnownFiles(FileOutcomes(EndedVersions()), undecodable={version(B02[1])})
     (group,) = grouper().group(listing(*B02), PLATES, facts).groups
     assert paths(group) == (B02[0], B02[2])
 

@@ -50,7 +50,7 @@ def logged(listings: list[list[str]]) -> list[dict[str, int]]:
     passed_over = PassedOverLog(Path("/drop"))
     with capture_logs() as lines:
         for paths in listings:
-            passed_over.note_listing(paths)
+            passed_over.note_listing(count_passed_over(paths))
     assert {line["event"] for line in lines} <= {"files.passed_over"}
     return [line["files"] for line in lines]
 
