@@ -100,6 +100,19 @@ def solidity(mask: Bools) -> float:
     return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
 
 
+def median_solidity(mask: Bools, min_share: float) -> float:
+    """Return the median solidity of the parts of a mask that is not empty, with holes filled.
+
+    The solidity is the ratio of the area of a part to that of its convex hull. ``min_share`` is the
+    smallest area of a counted part, relative to the largest part.
+    """
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    area = np.array([_covered_area(contour) for contour in contours])
+    large = np.flatnonzero(area >= min_share * area.max())
+    hulls = [_covered_area(cv2.convexHull(contours[part])) for part in large]
+    return float(np.median(area[large] / hulls))
+
+
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the labels, (H, W), of the parts of a mask, and their statistics, (labels, 5).
 
