@@ -20,6 +20,7 @@ from inference.tissue.masks import (
     fill_convex_holes,
     fill_holes,
     fill_lumens,
+    label_openings,
     label_parts,
     median_solidity,
     open_mask,
@@ -80,10 +81,14 @@ class BodyOutline:
         transmitted
             Share of the light that passes, (H, W).
         """
-        below = (self.limit - transmitted) / (1 - self.limit)  # 0 at the outline, -1 outside
+        cover = body.view(np.uint8) * np.uint8(255)
+        box = _bounding_box(self.limit > 0, body.shape)
+        limit = self.limit[box]
+        below = (limit - transmitted[box]) / (1 - limit)  # 0 at the outline, -1 outside
         light = cv2.convertScaleAbs(np.clip(below + 1, 0, 2), alpha=127.5)
-        agrees = (light > HALF_COVERED) == body
-        return np.asarray(np.where(agrees, light, body.view(np.uint8) * np.uint8(255)))
+        agrees = (light > HALF_COVERED) == body[box]
+        cover[box] = np.where(agrees, light, cover[box])
+        return cover
 
 
 @dataclass(frozen=True)
@@ -221,8 +226,8 @@ def _fill_interior(covered: Bools, side_px: int) -> Bools:
     if not gaps.any():
         return filled
     widest = (_MAX_GRAIN_SHARE * side_px) ** 2
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.view(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] < widest
+    labels, area = label_openings(gaps)
+    small = area < widest
     small[0] = False
     return np.asarray(filled | small[labels])
 

@@ -17,6 +17,7 @@ from inference.tissue.masks import (
     dilate_mask,
     erode_mask,
     fill_holes,
+    label_openings,
     open_mask,
     resize_mask,
 )
@@ -77,6 +78,8 @@ _MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue ha
 _BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
 _TISSUE_IN_NOISE = 3.0  # spread of the darkness that is more than noise and clouds
 _NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
+_SMOOTHING_PX = 2.0  # SD of the filter of slopes and of the finer filter of coarse texture
+_WIDE_PX = 5.7  # SD of the filter that makes it one of 6 pixels
 _ROUGH, _TEXTURED_SHARE = 0.015, 0.35
 """Local contrast of pale tissue, and the share of the field with it that is more than debris.
 
@@ -140,7 +143,10 @@ class CoarsePlane:
     @property
     def shows_bright_tissue(self) -> bool:
         """True if objects on a dark ground are brighter than it, and little is darker."""
-        bright = open_mask((self.darkness < -_BRIGHT_TISSUE) & self.field, _BRIGHT_HALF_WIDTH_PX)
+        bright = (self.darkness < -_BRIGHT_TISSUE) & self.field
+        if bright.mean() <= _MIN_BRIGHT_SHARE:
+            return False
+        bright = open_mask(bright, _BRIGHT_HALF_WIDTH_PX)
         dark = open_mask((self.darkness > self.dark_limit) & self.field, _BRIGHT_HALF_WIDTH_PX)
         border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
         return bool(
@@ -183,11 +189,12 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     light = _reduce_plane(prepared.plane)
     darkest = np.float32(_DARKEST * np.quantile(light[::4, ::4], 0.8))
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
-    unevenness, usual_unevenness = _unevenness(log_light)
+    smooth = np.asarray(cv2.GaussianBlur(log_light, (0, 0), _SMOOTHING_PX), np.float32)
+    unevenness, usual_unevenness = _unevenness(smooth)
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
-        slope=_slope(log_light),
+        slope=_slope(smooth),
         field=~resize_mask(prepared.marks, log_light.shape),
         surface=log_light,
         darkness=log_light,
@@ -266,15 +273,9 @@ def _outside_well(coarse: CoarsePlane) -> Bools:
     inside it. Without a wall the mask is empty.
     """
     free = ~close_mask(coarse.differs, 2)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
-    start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
-    end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-    enclosed = (
-        (start > 0).all(axis=1)
-        & (end < free.shape[::-1]).all(axis=1)
-        & (stats[:, cv2.CC_STAT_AREA] > free.size / 5)
-    )
-    enclosed[0] = False
+    labels, area = label_openings(free)
+    enclosed = area > free.size / 5
+    enclosed[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
     if not enclosed.any():
         return np.zeros(free.shape, dtype=bool)
     inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
@@ -292,22 +293,32 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
     The deviation is that in a square around each pixel.
     """
     finer, coarser = (cv2.GaussianBlur(log_light, (0, 0), sigma_px) for sigma_px in sigmas_px)
-    detail = finer - coarser
+    return _deviation(finer - coarser, side_px)
+
+
+def _deviation(detail: Floats, side_px: int) -> Floats:
+    """Return the root mean square, (h, w), of details in a square around each pixel."""
     mean_square = cv2.blur(detail * detail, (side_px, side_px))
     # The running sums of the blur are rounded, and may be slightly below zero.
     return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
 
 
-def _unevenness(log_light: Floats) -> tuple[float, float]:
-    """Return the contrast of details of 4 to 12 pixels that 5 % and 30 % of an image are below."""
-    contrast = _local_contrast(log_light, (2.0, 6.0), 9)
+def _unevenness(smooth: Floats) -> tuple[float, float]:
+    """Return the contrast of details of 4 to 12 pixels that 5 % and 30 % of an image are below.
+
+    ``smooth`` is the smoothed log light, (h, w).
+    """
+    # Half of the resolution is enough for a wide filter.
+    half = cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    wide = cv2.GaussianBlur(half, (0, 0), _WIDE_PX / 2)
+    wide = cv2.resize(wide, smooth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    contrast = _deviation(smooth - wide, 9)
     smoothest, usual = np.quantile(contrast[::2, ::2], (_SMOOTHEST, 0.3)).tolist()
     return smoothest, usual
 
 
-def _slope(log_light: Floats) -> Floats:
+def _slope(smooth: Floats) -> Floats:
     """Return the magnitude of the gradient, (h, w), of the smoothed log light, per pixel."""
-    smooth = cv2.GaussianBlur(log_light, (0, 0), 2.0)
     return np.asarray(
         cv2.magnitude(
             cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),

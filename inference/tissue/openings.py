@@ -3,8 +3,16 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
-from inference.tissue.masks import close_mask, dilate_mask, erode_mask, fill_holes, open_mask
+from inference.tissue.masks import (
+    close_mask,
+    dilate_mask,
+    erode_mask,
+    fill_holes,
+    label_openings,
+    open_mask,
+)
 
 _WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
 _GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain is narrower
@@ -109,21 +117,20 @@ def find_holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) ->
     found = np.zeros_like(body)
     half_width = max(_MIN_HOLE_SHARE * side_px, _MIN_WIDTH_PX)
     bright = open_mask((transmitted > limit) & erode_mask(body, 2 * half_width), half_width)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        bright.view(np.uint8), connectivity=4
-    )
-    for label in range(1, count):
-        x, y, width, height, area = stats[label].tolist()
-        margin = int(np.ceil(3 * half_width)) + 1
+    if not bright.any():
+        return found
+    labels, areas = label_openings(bright)
+    margin = int(np.ceil(3 * half_width)) + 1
+    for label, (rows, columns) in enumerate(find_objects(labels), start=1):
         window = (
-            slice(max(y - margin, 0), y + height + margin),
-            slice(max(x - margin, 0), x + width + margin),
+            slice(max(rows.start - margin, 0), rows.stop + margin),
+            slice(max(columns.start - margin, 0), columns.stop + margin),
         )
         hole = labels[window] == label
         beside = dilate_mask(hole, 2 * half_width) & ~dilate_mask(hole, half_width / 2)
         light = transmitted[window][erode_mask(hole, half_width / 2)]
         if (
-            area < _MAX_HOLE_AREA * np.count_nonzero(body)
+            areas[label] < _MAX_HOLE_AREA * np.count_nonzero(body)
             and light.size
             and float(np.median(light)) > 1 - _MAX_HOLE_SPREAD
             and float(light.std()) < _MAX_HOLE_SPREAD
