@@ -199,7 +199,9 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     distance = cv2.distanceTransform(
         cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
     )[1:-1, 1:-1]
-    half_width = [float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()]
+    half_width = [
+        float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()
+    ]
     outline = np.flatnonzero(solid & (distance <= _OUTLINE_PX))
     label, steepest = labels.take(outline), slopes.steepest.take(outline)
     edge = np.bincount(label, minlength=count) / np.maximum(

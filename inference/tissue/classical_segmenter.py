@@ -22,7 +22,7 @@ from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
-SEGMENTER_ID: Final = "classical-3"
+SEGMENTER_ID: Final = "classical-4"
 """Name and version of this segmenter.
 
 Raise the version whenever the outline of any image changes: images that were measured by different

@@ -22,6 +22,7 @@ from inference.tissue.masks import (
     resize_mask,
 )
 from inference.tissue.prepared_plane import PreparedPlane
+from inference.tissue.shadow import fit_shadowed_light
 
 SIDE_PX: Final = 384
 """Longer side of the reduced plane: 3.6 µm per pixel of a usual field, finer than single cells."""
@@ -60,6 +61,11 @@ _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
 _WELL_EXPLAINED = 0.97  # share of the smooth pixels that a fit describes, so that it is right
+_POORLY_EXPLAINED, _SHADOW_GAIN = 0.8, 0.1
+"""Share of the smooth pixels that a fit describes if there is a shadow, and its least increase.
+
+On real images without a shadow, a fit with a shadow increases the share by up to 0.07.
+"""
 _DARKEST = 0.015  # of the light of the field; what is darker is black to a camera
 _BRIGHTER, _MIN_BRIGHTER_SHARE = 0.1, 0.05
 """Light above a fit (natural log), and the share of the field that has it if the fit is wrong."""
@@ -216,7 +222,8 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
 
     The fit starts from the mean light. If tissue covers most of the field, it ends in the tissue.
     A fit that starts from the brightest light is then much higher, and nearer to the light of the
-    smooth parts of the field; that one is returned.
+    smooth parts of the field; that one is returned. If neither describes the smooth parts, a shadow
+    may cover a part of the field. A fit with a shadow is returned if it describes them better.
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
@@ -232,7 +239,14 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     better = explained_from_above > explained or (
         leaves_light and explained_from_above > _MIN_EXPLAINED
     )
-    return highest if much_higher and better else usual
+    if much_higher and better:
+        usual, explained = highest, explained_from_above
+    if explained > _POORLY_EXPLAINED:
+        return usual
+    shadowed = fit_shadowed_light(log_light, smooth)
+    if shadowed is None or _explained(log_light, shadowed, smooth) < explained + _SHADOW_GAIN:
+        return usual
+    return shadowed
 
 
 def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:

@@ -125,9 +125,8 @@ def median_solidity(mask: Bools, min_share: float) -> float:
     """
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     area = np.array([_covered_area(contour) for contour in contours])
-    large = np.flatnonzero(area >= min_share * area.max())
-    hulls = [_covered_area(cv2.convexHull(contours[part])) for part in large]
-    return float(np.median(area[large] / hulls))
+    hulls = np.array([_covered_area(cv2.convexHull(contour)) for contour in contours])
+    return float(np.median((area / hulls)[area >= min_share * area.max()]))
 
 
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -153,8 +152,8 @@ def label_openings(
     Label 0 is outside the mask, and its area is 0.
     """
     # OpenCV's function with statistics takes six times as long.
-    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
-    labels = np.asarray(labels, np.int32)
+    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    labels = np.asarray(found, np.int32)
     return labels, np.bincount(labels.take(np.flatnonzero(mask)), minlength=count)
 
 

@@ -228,4 +228,4 @@ def _line_levels(lines: Plane) -> npt.NDArray[np.float64]:
     """Return nearly the smallest, the median and nearly the largest value of lines, (3, lines)."""
     places = np.round(np.array((0.02, 0.5, 0.98)) * (lines.shape[1] - 1)).astype(int)
     ordered = np.partition(lines, places, axis=1)
-    return ordered.take(places, axis=1).T.astype(np.float64)
+    return np.asarray(ordered.take(places, axis=1).T, np.float64)
