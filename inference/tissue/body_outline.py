@@ -47,7 +47,7 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 _SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
 _RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
 _MAX_FRAGMENT_SOLIDITY = 0.9  # median of small bodies that are fragments; organoids have more
-_FRAGMENT_RADIUS_PX = 2.0  # of a disc with the area of the smallest fragment, in reduced pixels
+_FRAGMENT_RADIUS_PX = 1.5  # of a disc with the area of the smallest fragment, in reduced pixels
 _MIN_FRAGMENT_AREA = 0.1  # of such a body relative to the largest; crumbs have any shape
 _MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
@@ -153,8 +153,10 @@ def _outline_small_bodies(
     covered |= resize_mask(erode_mask(tissue, _SURELY_INSIDE_PX), shape)[box]
     whole = open_mask(fill_lumens(close_mask(covered, scale), MIN_LUMEN_SOLIDITY), scale)
     if median_solidity(tissue, _MIN_FRAGMENT_AREA) < _MAX_FRAGMENT_SOLIDITY:
-        whole &= ~find_open_gaps(light, limit, scale)
-        whole = _without_crumbs(open_mask(whole, scale), np.pi * (_FRAGMENT_RADIUS_PX * scale) ** 2)
+        crumb_px = np.pi * (_FRAGMENT_RADIUS_PX * scale) ** 2
+        large = _without_crumbs(whole, crumb_px)
+        cut = open_mask(large & ~find_open_gaps(light, limit, scale), scale)
+        whole = (whole & ~large) | _without_crumbs(cut, crumb_px)
     return _in_plane(_parts_with(whole, resize_mask(tissue, shape)[box]), limit, box, shape)
 
 
