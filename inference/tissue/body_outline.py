@@ -81,7 +81,9 @@ class BodyOutline:
         transmitted
             Share of the light that passes, (H, W).
         """
-        cover = body.view(np.uint8) * np.uint8(255)
+        cover = np.asarray(body.view(np.uint8) * np.uint8(255))
+        if not body.any():
+            return cover
         box = _bounding_box(self.limit > 0, body.shape)
         limit = self.limit[box]
         below = (limit - transmitted[box]) / (1 - limit)  # 0 at the outline, -1 outside

@@ -89,6 +89,8 @@ def _surface(angle: float, log_light: Floats, smooth: Bools) -> Floats | None:
     position = (along - low) * ((_BINS - 1) / (high - low))
     bins = np.round(position[::2, ::2][smooth[::2, ::2]]).astype(np.intp)
     light, side = log_light[::2, ::2][smooth[::2, ::2]], across[::2, ::2][smooth[::2, ::2]]
+    if np.bincount(bins, minlength=_BINS).max() < _MIN_BIN:  # a very narrow image
+        return None
     profile = _medians(bins, light)
     slope = 0.0
     for _ in range(2):

@@ -44,6 +44,14 @@ def test_even_light_is_no_shadow() -> None:
     assert fit_shadowed_light(even, np.ones((SIDE, SIDE), dtype=bool)) is None
 
 
+@pytest.mark.parametrize("height", [4, 12, 40])
+def test_a_narrow_image_with_a_step_in_its_light_is_accepted(height: int) -> None:
+    step = np.where(np.arange(SIDE) < SIDE / 2, 0, -0.8).astype(np.float32)
+    seen = np.broadcast_to(step, (height, SIDE)).copy()
+    fitted = fit_shadowed_light(seen, np.ones(seen.shape, dtype=bool))
+    assert fitted is None or fitted.shape == seen.shape
+
+
 @pytest.mark.parametrize("angle", [0.3, 2.2])
 def test_a_body_on_the_edge_of_a_shadow_is_outlined_and_the_shadow_is_not(angle: float) -> None:
     truth = disc(0.5, 0.52, 0.14)
