@@ -4,16 +4,20 @@ A polynomial surface cannot describe such light. The logarithm of the light is m
 plus a profile, which depends only on the distance from the edge of the shadow.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-_BLOCKS = 32  # per side of the image
-_ANGLES = 36  # directions of the edge that are tried first
-_REFINEMENTS = 3  # each halves the step of the angle
-_ROUNDS = 3  # of the robust fit
+_FEW_BLOCKS, _BLOCKS = 16, 32  # per side of the image, to find an angle and to refine it
+_MIN_SMOOTH_SHARE = 0.25  # of a block
+_ANGLES = 24  # directions of the edge that are tried first
+_REFINEMENTS = 5  # each halves the step of the angle
+_ROUNDS = 2  # of the robust fit
 _SCALE = 0.05  # natural log: residuals above it lose weight
 _BINS = 192  # across the field, of the profile
+_STRIDE = 3  # every third row and column is enough for the medians of the bins
 _MIN_STEP = 0.2  # natural log: light that a shadow takes away
 _MAX_RETURN = 0.45  # of the step, in the other direction; the profile of a band returns
 _SMOOTHING_BINS = 1.0
@@ -34,48 +38,60 @@ def fit_shadowed_light(log_light: Floats, smooth: Bools) -> Floats | None:
     smooth
         Pixels of the field with the texture of its floor, (h, w).
     """
-    share = cv2.resize(smooth.astype(np.float32), (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
-    total = cv2.resize(
-        np.where(smooth, log_light, 0).astype(np.float32),
-        (_BLOCKS, _BLOCKS),
-        interpolation=cv2.INTER_AREA,
-    )
-    known = share.ravel() > 0.25  # noqa: PLR2004 - a quarter of a block
-    if np.count_nonzero(known) < known.size / 4:
+    # Most fields without a shadow are recognised on few blocks, which takes little time.
+    few = _block_levels(log_light, smooth, _FEW_BLOCKS)
+    if few.level.size < _FEW_BLOCKS**2 / 4:
         return None
-    y, x = (axis.ravel()[known] for axis in np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j])
-    level = (total.ravel()[known] / share.ravel()[known]).astype(np.float64)
     step = np.pi / _ANGLES
-    angles = np.arange(_ANGLES) * step
-    best = min(angles, key=lambda angle: _misfit(angle, x, y, level))
+    angle = min((number * step for number in range(_ANGLES)), key=few.misfit)
+    if _surface(angle, log_light, smooth) is None:
+        return None
+    blocks = _block_levels(log_light, smooth, _BLOCKS)
     for _ in range(_REFINEMENTS):
         step /= 2
-        best = min((best - step, best, best + step), key=lambda angle: _misfit(angle, x, y, level))
-    return _surface(float(best), log_light, smooth)
+        angle = min((angle - step, angle, angle + step), key=blocks.misfit)
+    return _surface(angle, log_light, smooth)
 
 
-def _hats(distance: Numbers) -> Numbers:
-    """Return the linear spline functions, (points, knots), at distances of -1.5 to 1.5."""
-    position = (distance + 1.5) * (_BLOCKS / 2)  # knots one block apart
-    knots = np.arange(int(3 * _BLOCKS / 2) + 1)
-    return np.asarray(np.maximum(1 - np.abs(position[:, None] - knots), 0))
+@dataclass(frozen=True, eq=False)
+class _BlockLevels:
+    """Mean log light of the blocks with smooth pixels; arrays are (blocks,)."""
+
+    x: Numbers  # -1 to 1 across the field
+    y: Numbers
+    level: Numbers
+    per_side: int
+
+    def misfit(self, angle: float) -> float:
+        """Return the robust mean error of a profile along an angle in radians."""
+        along = self.x * np.cos(angle) + self.y * np.sin(angle)
+        across = self.y * np.cos(angle) - self.x * np.sin(angle)
+        position = (along + 1.5) * (self.per_side / 2)  # knots of a linear spline, a block apart
+        knots = np.arange(3 * self.per_side // 2 + 1)
+        spline = np.maximum(1 - np.abs(position[:, None] - knots), 0)
+        terms = np.column_stack([spline, across])
+        weight = np.ones_like(self.level)
+        residual = self.level
+        for _ in range(_ROUNDS):
+            weighted = terms * weight[:, None]
+            fitted = np.linalg.solve(
+                weighted.T @ terms + 1e-3 * np.eye(terms.shape[1]), weighted.T @ self.level
+            )
+            residual = self.level - terms @ fitted
+            weight = 1 / (1 + (residual / _SCALE) ** 2) ** 2
+        return float(np.minimum(np.abs(residual), 2 * _SCALE).mean())
 
 
-def _misfit(angle: float, x: Numbers, y: Numbers, level: Numbers) -> float:
-    """Return the robust mean error of a profile along an angle, fitted to levels, (points,)."""
-    along = x * np.cos(angle) + y * np.sin(angle)
-    across = y * np.cos(angle) - x * np.sin(angle)
-    terms = np.column_stack([_hats(along), across])
-    weight = np.ones_like(level)
-    residual = level
-    for _ in range(_ROUNDS):
-        weighted = terms * weight[:, None]
-        fitted = np.linalg.solve(
-            weighted.T @ terms + 1e-3 * np.eye(terms.shape[1]), weighted.T @ level
-        )
-        residual = level - terms @ fitted
-        weight = 1 / (1 + (residual / _SCALE) ** 2) ** 2
-    return float(np.minimum(np.abs(residual), 2 * _SCALE).mean())
+def _block_levels(log_light: Floats, smooth: Bools, per_side: int) -> _BlockLevels:
+    """Return the _BlockLevels of log light, (h, w), at smooth pixels, with blocks per side."""
+    size = (per_side, per_side)
+    share = cv2.resize(smooth.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    light = np.where(smooth, log_light, 0).astype(np.float32)
+    total = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
+    known = share > _MIN_SMOOTH_SHARE
+    y, x = np.mgrid[-1 : 1 : per_side * 1j, -1 : 1 : per_side * 1j]
+    level = (total[known] / share[known]).astype(np.float64)
+    return _BlockLevels(x[known], y[known], level, per_side)
 
 
 def _surface(angle: float, log_light: Floats, smooth: Bools) -> Floats | None:
@@ -87,8 +103,11 @@ def _surface(angle: float, log_light: Floats, smooth: Bools) -> Floats | None:
     across = rows * np.float32(np.cos(angle)) - columns * np.float32(np.sin(angle))
     low, high = float(along.min()), float(along.max())
     position = (along - low) * ((_BINS - 1) / (high - low))
-    bins = np.round(position[::2, ::2][smooth[::2, ::2]]).astype(np.intp)
-    light, side = log_light[::2, ::2][smooth[::2, ::2]], across[::2, ::2][smooth[::2, ::2]]
+    bins = np.round(position[::_STRIDE, ::_STRIDE][smooth[::_STRIDE, ::_STRIDE]]).astype(np.intp)
+    light, side = (
+        log_light[::_STRIDE, ::_STRIDE][smooth[::_STRIDE, ::_STRIDE]],
+        across[::_STRIDE, ::_STRIDE][smooth[::_STRIDE, ::_STRIDE]],
+    )
     if np.bincount(bins, minlength=_BINS).max() < _MIN_BIN:  # a very narrow image
         return None
     profile = _medians(bins, light)
