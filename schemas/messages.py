@@ -54,7 +54,7 @@ class ObservationData(FrozenModel):
     encoder_id: str
     """Name and digest of the encoder bundle."""
     measured_by: str | None = None
-    """Segmenter and version of the measures, such as ``classical-3+measures-1``; measures by
+    """Segmenter and version of the measures, such as ``classical-4+measures-1``; measures by
     different methods must not be compared. Null in messages of earlier versions of SpheroRank.
     """
     quality: Quality

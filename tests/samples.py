@@ -40,7 +40,7 @@ from schemas.well_texts import WELL_COLUMNS
 NOW = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
 SEEDED_AT = datetime.fromisoformat("2026-11-10T09:00:00+01:00")
 ENCODER_ID = "e" * 64
-MEASURED_BY = "classical-3+measures-1"
+MEASURED_BY = "classical-4+measures-1"
 PLATE = "PDAC-0042"
 SPECIMEN = "PAT-07"
 

@@ -20,10 +20,18 @@ from inference.tissue.masks import (
     fill_convex_holes,
     fill_holes,
     fill_lumens,
+    label_openings,
     label_parts,
+    median_solidity,
     open_mask,
     resize_mask,
     solidity,
+)
+from inference.tissue.openings import (
+    find_holes,
+    find_narrow_gaps,
+    find_open_gaps,
+    without_wide_gaps,
 )
 from inference.tissue.prepared_plane import HALF_COVERED
 from inference.tissue.tissue_choice import TEXTURE_BLUR_PX, ChosenTissue
@@ -38,23 +46,14 @@ _MIN_INSIDE_PX = 3  # a piece must reach this far inside the coarse tissue
 
 _SURELY_INSIDE_PX = 2.0  # reduced pixels from the outline of a coarse small body
 _RIM_REACH_PX = 4.0  # reduced pixels from the outline of a small body to its darkest part
+_MAX_FRAGMENT_SOLIDITY = 0.9  # median of small bodies that are fragments; organoids have more
+_FRAGMENT_RADIUS_PX = 1.5  # of a disc with the area of the smallest fragment, in reduced pixels
+_MIN_FRAGMENT_AREA = 0.1  # of such a body relative to the largest; crumbs have any shape
 _MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is texture
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
 _FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
-_WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
-_GAP_HALF_WIDTH = 0.0075  # of a wide gap relative to the field; a bright grain is narrower
-_NARROW_GAP_LIGHT = 0.6  # of the way from the outline to the background
-_NARROW_GAP_PX = 3  # side of the square in which a narrow gap has this light
-_NARROW_GAP_SHARE = 0.15  # of a gap that has this light; of bright grains in tissue less has it
-_MAX_GAP_LIMIT = 0.9  # transmitted share at the outline of tissue beside a gap
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
-
-_MIN_WIDTH_PX = 3.0  # half width of a gap or hole; in fewer pixels no texture is seen
-_MIN_HOLE_SHARE = 0.008  # half width of a hole relative to the field
-_MAX_HOLE_AREA = 0.35  # of the body; the bright middle of a hollow body is larger
-_MAX_TISSUE_BESIDE_HOLE = 0.8  # transmitted share; beside paler tissue a hole is not certain
-_MAX_HOLE_SPREAD = 0.06  # standard deviation of the transmitted share in a hole
 
 
 Floats = npt.NDArray[np.float32]
@@ -82,10 +81,16 @@ class BodyOutline:
         transmitted
             Share of the light that passes, (H, W).
         """
-        below = (self.limit - transmitted) / (1 - self.limit)  # 0 at the outline, -1 outside
+        cover = np.asarray(body.view(np.uint8) * np.uint8(255))
+        if not body.any():
+            return cover
+        box = _bounding_box(self.limit > 0, body.shape)
+        limit = self.limit[box]
+        below = (limit - transmitted[box]) / (1 - limit)  # 0 at the outline, -1 outside
         light = cv2.convertScaleAbs(np.clip(below + 1, 0, 2), alpha=127.5)
-        agrees = (light > HALF_COVERED) == body
-        return np.asarray(np.where(agrees, light, body.view(np.uint8) * np.uint8(255)))
+        agrees = (light > HALF_COVERED) == body[box]
+        cover[box] = np.where(agrees, light, cover[box])
+        return cover
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,11 @@ def _outline_small_bodies(
     covered = (light < limit) & (dark | resize_mask(near, shape))[box]
     covered |= resize_mask(erode_mask(tissue, _SURELY_INSIDE_PX), shape)[box]
     whole = open_mask(fill_lumens(close_mask(covered, scale), MIN_LUMEN_SOLIDITY), scale)
+    if median_solidity(tissue, _MIN_FRAGMENT_AREA) < _MAX_FRAGMENT_SOLIDITY:
+        crumb_px = np.pi * (_FRAGMENT_RADIUS_PX * scale) ** 2
+        large = _without_crumbs(whole, crumb_px)
+        cut = open_mask(large & ~find_open_gaps(light, limit, scale), scale)
+        whole = (whole & ~large) | _without_crumbs(cut, crumb_px)
     return _in_plane(_parts_with(whole, resize_mask(tissue, shape)[box]), limit, box, shape)
 
 
@@ -168,16 +178,17 @@ def _outline_one_tissue(
     limit = enlarge(np.asarray(outline, np.float32), shape)[box]
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
-    covered |= _without_wide_gaps(resize_mask(inside, shape)[box], transmitted[box], max(shape))
+    covered |= without_wide_gaps(resize_mask(inside, shape)[box], transmitted[box], max(shape))
     part = _fill_interior(close_mask(covered, scale), max(shape))
     if Unsure.FAINT not in chosen.doubts and not _is_compact(tissue):
-        part &= ~_narrow_gaps(transmitted[box], limit)
+        part &= ~find_narrow_gaps(transmitted[box], limit)
     seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
     part = _parts_with(open_mask(part, scale), seeds)
     if np.count_nonzero(part) > MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
         part &= ~find_attached_fibres(part)
-        part &= ~_holes(part, transmitted[box], limit, max(shape))
-        part = _without_crumbs(part)
+        part &= ~find_holes(part, transmitted[box], limit, max(shape))
+        area = label_parts(part)[1][1:, cv2.CC_STAT_AREA]
+        part = _without_crumbs(part, _MIN_PIECE_AREA * area.max(initial=0))
     else:
         part = np.zeros_like(part)
     return _in_plane(part, limit, box, shape)
@@ -208,50 +219,6 @@ def _is_compact(tissue: Bools) -> bool:
     )
 
 
-def _without_wide_gaps(inside: Bools, transmitted: Floats, side_px: int) -> Bools:
-    """Return a mask, (h, w), without places where the background is seen between pieces.
-
-    They are bright, wide relative to the side of the field, and without the texture of tissue.
-    """
-    bright = open_mask(transmitted > _WIDE_GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
-    if not (bright & inside).any():
-        return inside
-    count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
-    reaches_inside = np.zeros(count, dtype=bool)
-    reaches_inside[labels[inside]] = True
-    bright &= reaches_inside[labels]
-    label, light = labels[bright].astype(np.intp), transmitted[bright]
-    pixels = np.maximum(np.bincount(label, minlength=count), 1)
-    mean = np.bincount(label, light, count) / pixels
-    spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
-    smooth = reaches_inside & (spread < _MAX_HOLE_SPREAD)
-    smooth[0] = False
-    return np.asarray(inside & ~smooth[labels])
-
-
-def _narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
-    """Return the places, (h, w), where light is seen between the pieces of tissue that burst.
-
-    They are brighter than the outline, beside dark tissue, and nearly as bright as the background
-    on a part of their area.
-
-    Parameters
-    ----------
-    transmitted
-        Share of the light that passes, (h, w).
-    limit
-        Transmitted share at the outline, (h, w).
-    """
-    brighter = (transmitted > limit) & (limit < _MAX_GAP_LIMIT)
-    count, labels = cv2.connectedComponents(brighter.view(np.uint8), connectivity=4)
-    mean = cv2.blur(transmitted, (_NARROW_GAP_PX, _NARROW_GAP_PX))
-    open_part = brighter & (mean > limit + _NARROW_GAP_LIGHT * (1 - limit))
-    share = np.bincount(labels[open_part], minlength=count) / np.maximum(
-        np.bincount(labels[brighter], minlength=count), 1
-    )
-    return np.asarray((share > _NARROW_GAP_SHARE)[labels])
-
-
 def _fill_interior(covered: Bools, side_px: int) -> Bools:
     """Return a mask, (h, w), with its holes filled, except wide irregular gaps.
 
@@ -263,17 +230,16 @@ def _fill_interior(covered: Bools, side_px: int) -> Bools:
     if not gaps.any():
         return filled
     widest = (_MAX_GRAIN_SHARE * side_px) ** 2
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.view(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] < widest
+    labels, area = label_openings(gaps)
+    small = area < widest
     small[0] = False
     return np.asarray(filled | small[labels])
 
 
-def _without_crumbs(body: Bools) -> Bools:
-    """Return a body, (H, W), without the pieces that are tiny beside its largest piece."""
+def _without_crumbs(body: Bools, crumb_px: float) -> Bools:
+    """Return a body, (H, W), without the pieces of at most ``crumb_px`` pixels."""
     labels, stats = label_parts(body)
-    area = stats[:, cv2.CC_STAT_AREA]
-    kept = area > _MIN_PIECE_AREA * area[1:].max(initial=0)
+    kept = stats[:, cv2.CC_STAT_AREA] > crumb_px
     kept[0] = False
     return np.asarray(kept[labels])
 
@@ -285,50 +251,6 @@ def _parts_with(mask: Bools, seeds: Bools) -> Bools:
     belongs[labels[seeds]] = True
     belongs[0] = False
     return np.asarray(belongs[labels])
-
-
-def _holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) -> Bools:
-    """Return the holes of a body, (h, w), through which the background is seen.
-
-    A hole is wide, has the light of the background without texture, and is surrounded by clearly
-    darker tissue.
-
-    Parameters
-    ----------
-    body
-        Mask without holes, (h, w).
-    transmitted
-        Share of the light that passes, (h, w).
-    limit
-        Transmitted share half-way between outside and inside of the outline, (h, w).
-    side_px
-        Longer side of the field.
-    """
-    found = np.zeros_like(body)
-    half_width = max(_MIN_HOLE_SHARE * side_px, _MIN_WIDTH_PX)
-    bright = open_mask((transmitted > limit) & erode_mask(body, 2 * half_width), half_width)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        bright.view(np.uint8), connectivity=4
-    )
-    for label in range(1, count):
-        x, y, width, height, area = stats[label].tolist()
-        margin = int(np.ceil(3 * half_width)) + 1
-        window = (
-            slice(max(y - margin, 0), y + height + margin),
-            slice(max(x - margin, 0), x + width + margin),
-        )
-        hole = labels[window] == label
-        beside = dilate_mask(hole, 2 * half_width) & ~dilate_mask(hole, half_width / 2)
-        light = transmitted[window][erode_mask(hole, half_width / 2)]
-        if (
-            area < _MAX_HOLE_AREA * np.count_nonzero(body)
-            and light.size
-            and float(np.median(light)) > 1 - _MAX_HOLE_SPREAD
-            and float(light.std()) < _MAX_HOLE_SPREAD
-            and float(np.median(transmitted[window][beside])) < _MAX_TISSUE_BESIDE_HOLE
-        ):
-            found[window] |= hole
-    return found
 
 
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:

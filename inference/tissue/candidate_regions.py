@@ -94,6 +94,25 @@ class _EdgeSlopes:
     floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
 
 
+@dataclass(frozen=True, eq=False)
+class _Regions:
+    """Connected regions of a mask with their outlines; arrays are indexed by label, and 0 is none.
+
+    The maps are (h, w).
+    """
+
+    labels: npt.NDArray[np.int32]
+    half_width_px: Numbers
+    distance: Floats  # from the outline; the border of the image is no outline
+    edge: Numbers  # this and the next two as in CandidateRegions
+    sharpest_edge: Numbers
+    has_edge: npt.NDArray[np.bool_]
+
+    def with_edge(self) -> Bools:
+        """Return the mask, (h, w), of the regions that have an edge."""
+        return np.asarray((self.has_edge & (np.arange(len(self.has_edge)) > 0)).take(self.labels))
+
+
 def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
     """Return the _EdgeSlopes of a plane, with the steepest slope in a square of ``side_px``."""
     steepest = cv2.dilate(coarse.slope, np.ones((side_px, side_px), np.uint8))
@@ -104,8 +123,8 @@ def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
 
 def refine_background(coarse: CoarsePlane) -> CoarsePlane:
     """Return a CoarsePlane whose background is corrected by the free field around its regions."""
-    regions = find_candidate_regions(coarse)
-    free = coarse.field & ~dilate_mask(regions.mask(regions.has_edge), 2 * _CELL_GAP_PX)
+    _, regions = _find_regions(coarse, _edge_slopes(coarse, 11))
+    free = coarse.field & ~dilate_mask(regions.with_edge(), 2 * _CELL_GAP_PX)
     refined = refine_light_surface(coarse.log_light, coarse.surface, free, SIDE_PX / 12)
     return with_surface(coarse, refined)
 
@@ -115,16 +134,24 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
 
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
-    slopes = _edge_slopes(coarse, 11)
-    regions = _measure_regions(coarse.differs, _solid(coarse.differs), coarse, slopes)
-    faded = regions.mask(~regions.has_edge)
-    if not faded.any():
-        return regions
+    return _measure_regions(*_find_regions(coarse, _edge_slopes(coarse, 11)), coarse)
+
+
+def _find_regions(coarse: CoarsePlane, slopes: _EdgeSlopes) -> tuple[Bools, _Regions]:
+    """Return the pixels that differ from the background, (h, w), and the _Regions that they form.
+
+    The pale pixels of a region that fades away are left out.
+    """
+    differs = coarse.differs
+    regions = _outline_regions(_solid(differs), slopes)
+    if regions.has_edge[1:].all():
+        return differs, regions
+    faded = (regions.labels > 0) & ~regions.with_edge()
     pale = (coarse.darkness < _DARKER_THAN_CLOUDS * coarse.dark_limit) & (
         coarse.texture < coarse.texture_limit
     )
-    differs = coarse.differs & ~(faded & pale)
-    return _measure_regions(differs, _solid(differs), coarse, slopes)
+    differs = differs & ~(faded & pale)
+    return differs, _outline_regions(_solid(differs), slopes)
 
 
 def remove_scratches(regions: CandidateRegions, coarse: CoarsePlane) -> CandidateRegions:
@@ -140,7 +167,8 @@ def remove_scratches(regions: CandidateRegions, coarse: CoarsePlane) -> Candidat
         return regions
     differs = coarse.differs & (regions.labels > 0)
     differs &= open_mask(differs, _SCRATCH_HALF_WIDTH_PX) | ~regions.mask(scratched)
-    return _measure_regions(differs, _solid(differs), coarse, _edge_slopes(coarse, 11))
+    regions_left = _outline_regions(_solid(differs), _edge_slopes(coarse, 11))
+    return _measure_regions(differs, regions_left, coarse)
 
 
 def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions | None:
@@ -161,51 +189,62 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     lumens = fill_lumens(rims, MIN_LUMEN_SOLIDITY) & ~rims
     closed = fill_lumens(close_mask(dark | lumens, 1), MIN_LUMEN_SOLIDITY)
     solid = open_mask(closed, _SMALL_BODY_PX)
-    return _measure_regions(dark, solid, coarse, _edge_slopes(coarse, 5))
+    return _measure_regions(dark, _outline_regions(solid, _edge_slopes(coarse, 5)), coarse)
 
 
-def _measure_regions(
-    differs: Bools, solid: Bools, coarse: CoarsePlane, slopes: _EdgeSlopes
-) -> CandidateRegions:
-    """Return the connected regions of a mask, (h, w), with their size, shape, strength and edge.
+def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
+    """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
+    labels, stats = label_parts(solid)
+    count = len(stats)
+    distance = cv2.distanceTransform(
+        cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
+    )[1:-1, 1:-1]
+    half_width = [
+        float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()
+    ]
+    outline = np.flatnonzero(solid & (distance <= _OUTLINE_PX))
+    label, steepest = labels.take(outline), slopes.steepest.take(outline)
+    edge = np.bincount(label, minlength=count) / np.maximum(
+        np.bincount(label, 1 / np.maximum(steepest, 1e-4), count), 1e-9
+    )
+    return _Regions(
+        labels=labels,
+        half_width_px=np.array([0.0, *half_width]),
+        distance=np.asarray(distance, np.float32),
+        edge=edge,
+        sharpest_edge=label_quantiles(label, steepest, count),
+        has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
+    )
+
+
+def _measure_regions(differs: Bools, regions: _Regions, coarse: CoarsePlane) -> CandidateRegions:
+    """Return the CandidateRegions of _Regions with their size, shape and strength.
 
     Parameters
     ----------
     differs
         Pixels that differ from the background, (h, w).
-    solid
-        Mask of the regions, (h, w), with gaps and holes that do not differ.
+    regions
+        Regions with gaps and holes that do not differ.
     coarse
         The reduced plane.
-    slopes
-        Slopes of edges.
     """
-    labels, stats = label_parts(solid)
-    count = len(stats)
-    rows, columns = np.nonzero(solid)
-    label = labels[rows, columns].astype(np.intp)
+    labels, half_widths = regions.labels, regions.half_width_px
+    count = len(half_widths)
+    pixels = np.flatnonzero(labels)
+    label = labels.take(pixels).astype(np.intp)
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)
-    distance = cv2.distanceTransform(
-        cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
-    )[1:-1, 1:-1]
-    half_width = np.array(
-        [float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()]
-    )
-    outline = distance[rows, columns] <= _OUTLINE_PX
-    steepest, of_outline = slopes.steepest[rows, columns][outline], label[outline]
-    edge = np.bincount(of_outline, minlength=count) / np.maximum(
-        np.bincount(of_outline, 1 / np.maximum(steepest, 1e-4), count), 1e-9
-    )
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    signal = np.maximum(np.abs(coarse.darkness), coarse.texture)[rows, columns]
-    half_widths = np.concatenate([[0.0], half_width])
-    depth = distance[rows, columns] / np.maximum(half_widths[label], 1)
-    darkness, texture = coarse.darkness[rows, columns], coarse.texture[rows, columns]
-    inner, middle = (_means(label, depth > least, darkness, count) for least in (0.5, _MIDDLE))
-    is_smooth = _means(label, depth > _MIDDLE, texture, count) < coarse.texture_limit
+    darkness, texture = coarse.darkness.take(pixels), coarse.texture.take(pixels)
+    signal = np.maximum(np.abs(darkness), texture)
+    depth = regions.distance.take(pixels) / np.maximum(half_widths[label], 1)
+    is_middle = depth > _MIDDLE
+    inner = _means(label, depth > 0.5, darkness, count)  # noqa: PLR2004 - half of the depth
+    middle = _means(label, is_middle, darkness, count)
+    is_smooth = _means(label, is_middle, texture, count) < coarse.texture_limit
     is_clear = (is_smooth & (inner < coarse.dark_limit / 2)) | (middle < -_BRIGHT_MIDDLE)
     contact = np.bincount(border, minlength=count).astype(np.float64)
-    coverage = np.bincount(label, differs[rows, columns], count) / area
+    coverage = np.bincount(label, differs.take(pixels), count) / area
     is_round = (area < _MAX_RING_AREA * np.pi * half_widths**2) & (
         contact
         < half_widths
@@ -215,12 +254,12 @@ def _measure_regions(
         labels=labels,
         area_px=area,
         half_width_px=half_widths,
-        elongation=_elongation(rows, columns, label, area),
+        elongation=_elongation(*np.divmod(pixels, labels.shape[1]), label, area),
         coverage=coverage,
         strength=np.bincount(label, signal, count) / area,
-        edge=edge,
-        sharpest_edge=label_quantiles(of_outline, steepest, count),
-        has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
+        edge=regions.edge,
+        sharpest_edge=regions.sharpest_edge,
+        has_edge=regions.has_edge,
         contact_px=contact,
         is_ring=(is_clear & is_round) | _cut_rings(labels, np.flatnonzero(contact), coarse),
         dark_limit=coarse.dark_limit,
@@ -244,11 +283,11 @@ def _cut_rings(
         The reduced plane.
     """
     is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
-    y, x = np.indices(labels.shape, dtype=np.float32)
     for label in cut[cut > 0]:
         circle = _fit_circle(labels == label)
         if circle is None:
             continue
+        y, x = np.indices(labels.shape, dtype=np.float32)
         middle = np.hypot(x - circle[0], y - circle[1]) < _RING_MIDDLE * circle[2]
         is_ring[label] = (
             middle.any()

@@ -22,7 +22,7 @@ from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
-SEGMENTER_ID: Final = "classical-3"
+SEGMENTER_ID: Final = "classical-4"
 """Name and version of this segmenter.
 
 Raise the version whenever the outline of any image changes: images that were measured by different
@@ -112,12 +112,20 @@ def _segment_dark_tissue(
     if not chosen.many:
         drops = find_drops(body, debris, transmitted)
         body, debris = body & ~drops, debris & ~drops
+    is_reduced = prepared.reduced_shape != shape
     return Segmentation(
-        prepared.restore_mask(outline.cover(body, transmitted), shape),
-        prepared.restore_mask(debris.view(np.uint8) * np.uint8(255), shape),
+        prepared.restore_mask(
+            outline.cover(body, transmitted) if is_reduced else _full_cover(body), shape
+        ),
+        prepared.restore_mask(_full_cover(debris), shape),
         prepared.restore_light(np.exp(coarse.surface)),
         _doubts(coarse, chosen, body, edge),
     )
+
+
+def _full_cover(mask: Bools) -> npt.NDArray[np.uint8]:
+    """Return the cover of the pixels of a mask, (h, w): 255 inside and 0 outside."""
+    return np.asarray(mask.view(np.uint8) * np.uint8(255))
 
 
 def _refuse(prepared: PreparedPlane, coarse: CoarsePlane, shape: tuple[int, ...]) -> Segmentation:

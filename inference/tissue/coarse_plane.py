@@ -17,10 +17,12 @@ from inference.tissue.masks import (
     dilate_mask,
     erode_mask,
     fill_holes,
+    label_openings,
     open_mask,
     resize_mask,
 )
 from inference.tissue.prepared_plane import PreparedPlane
+from inference.tissue.shadow import fit_shadowed_light
 
 SIDE_PX: Final = 384
 """Longer side of the reduced plane: 3.6 µm per pixel of a usual field, finer than single cells."""
@@ -59,6 +61,11 @@ _DARK_LIMIT_IN_NOISE = 5.0  # standard deviations of the background
 _ABOVE = 0.06  # natural log: difference of the two fits of the background that matters
 _MIN_ABOVE_SHARE = 0.1  # of the field in which they differ
 _WELL_EXPLAINED = 0.97  # share of the smooth pixels that a fit describes, so that it is right
+_POORLY_EXPLAINED, _SHADOW_GAIN = 0.8, 0.1
+"""Share of the smooth pixels that a fit describes if there is a shadow, and its least increase.
+
+On real images without a shadow, a fit with a shadow increases the share by up to 0.07.
+"""
 _DARKEST = 0.015  # of the light of the field; what is darker is black to a camera
 _BRIGHTER, _MIN_BRIGHTER_SHARE = 0.1, 0.05
 """Light above a fit (natural log), and the share of the field that has it if the fit is wrong."""
@@ -77,6 +84,8 @@ _MAX_BRIGHT_BORDER = 0.3  # of the border; a bright ground around dark tissue ha
 _BRIGHT_HALF_WIDTH_PX = 4.0  # glints and halos are narrower
 _TISSUE_IN_NOISE = 3.0  # spread of the darkness that is more than noise and clouds
 _NOISE_MARGIN = 3.0  # energy of detail that may be noise, relative to that of the smooth field
+_SMOOTHING_PX = 2.0  # SD of the filter of slopes and of the finer filter of coarse texture
+_WIDE_PX = 5.7  # SD of the filter that makes it one of 6 pixels
 _ROUGH, _TEXTURED_SHARE = 0.015, 0.35
 """Local contrast of pale tissue, and the share of the field with it that is more than debris.
 
@@ -140,7 +149,10 @@ class CoarsePlane:
     @property
     def shows_bright_tissue(self) -> bool:
         """True if objects on a dark ground are brighter than it, and little is darker."""
-        bright = open_mask((self.darkness < -_BRIGHT_TISSUE) & self.field, _BRIGHT_HALF_WIDTH_PX)
+        bright = (self.darkness < -_BRIGHT_TISSUE) & self.field
+        if bright.mean() <= _MIN_BRIGHT_SHARE:
+            return False
+        bright = open_mask(bright, _BRIGHT_HALF_WIDTH_PX)
         dark = open_mask((self.darkness > self.dark_limit) & self.field, _BRIGHT_HALF_WIDTH_PX)
         border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
         return bool(
@@ -183,11 +195,12 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     light = _reduce_plane(prepared.plane)
     darkest = np.float32(_DARKEST * np.quantile(light[::4, ::4], 0.8))
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
-    unevenness, usual_unevenness = _unevenness(log_light)
+    smooth = np.asarray(cv2.GaussianBlur(log_light, (0, 0), _SMOOTHING_PX), np.float32)
+    unevenness, usual_unevenness = _unevenness(smooth)
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
-        slope=_slope(log_light),
+        slope=_slope(smooth),
         field=~resize_mask(prepared.marks, log_light.shape),
         surface=log_light,
         darkness=log_light,
@@ -209,7 +222,8 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
 
     The fit starts from the mean light. If tissue covers most of the field, it ends in the tissue.
     A fit that starts from the brightest light is then much higher, and nearer to the light of the
-    smooth parts of the field; that one is returned.
+    smooth parts of the field; that one is returned. If neither describes the smooth parts, a shadow
+    may cover a part of the field. A fit with a shadow is returned if it describes them better.
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
@@ -225,7 +239,14 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     better = explained_from_above > explained or (
         leaves_light and explained_from_above > _MIN_EXPLAINED
     )
-    return highest if much_higher and better else usual
+    if much_higher and better:
+        usual, explained = highest, explained_from_above
+    if explained > _POORLY_EXPLAINED:
+        return usual
+    shadowed = fit_shadowed_light(log_light, smooth)
+    if shadowed is None or _explained(log_light, shadowed, smooth) < explained + _SHADOW_GAIN:
+        return usual
+    return shadowed
 
 
 def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:
@@ -266,15 +287,9 @@ def _outside_well(coarse: CoarsePlane) -> Bools:
     inside it. Without a wall the mask is empty.
     """
     free = ~close_mask(coarse.differs, 2)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(free.view(np.uint8), connectivity=4)
-    start = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
-    end = start + stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-    enclosed = (
-        (start > 0).all(axis=1)
-        & (end < free.shape[::-1]).all(axis=1)
-        & (stats[:, cv2.CC_STAT_AREA] > free.size / 5)
-    )
-    enclosed[0] = False
+    labels, area = label_openings(free)
+    enclosed = area > free.size / 5
+    enclosed[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
     if not enclosed.any():
         return np.zeros(free.shape, dtype=bool)
     inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
@@ -292,22 +307,32 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
     The deviation is that in a square around each pixel.
     """
     finer, coarser = (cv2.GaussianBlur(log_light, (0, 0), sigma_px) for sigma_px in sigmas_px)
-    detail = finer - coarser
+    return _deviation(finer - coarser, side_px)
+
+
+def _deviation(detail: Floats, side_px: int) -> Floats:
+    """Return the root mean square, (h, w), of details in a square around each pixel."""
     mean_square = cv2.blur(detail * detail, (side_px, side_px))
     # The running sums of the blur are rounded, and may be slightly below zero.
     return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
 
 
-def _unevenness(log_light: Floats) -> tuple[float, float]:
-    """Return the contrast of details of 4 to 12 pixels that 5 % and 30 % of an image are below."""
-    contrast = _local_contrast(log_light, (2.0, 6.0), 9)
+def _unevenness(smooth: Floats) -> tuple[float, float]:
+    """Return the contrast of details of 4 to 12 pixels that 5 % and 30 % of an image are below.
+
+    ``smooth`` is the smoothed log light, (h, w).
+    """
+    # Half of the resolution is enough for a wide filter.
+    half = cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    wide = cv2.GaussianBlur(half, (0, 0), _WIDE_PX / 2)
+    wide = cv2.resize(wide, smooth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    contrast = _deviation(smooth - wide, 9)
     smoothest, usual = np.quantile(contrast[::2, ::2], (_SMOOTHEST, 0.3)).tolist()
     return smoothest, usual
 
 
-def _slope(log_light: Floats) -> Floats:
+def _slope(smooth: Floats) -> Floats:
     """Return the magnitude of the gradient, (h, w), of the smoothed log light, per pixel."""
-    smooth = cv2.GaussianBlur(log_light, (0, 0), 2.0)
     return np.asarray(
         cv2.magnitude(
             cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),

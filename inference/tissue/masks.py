@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 Bools = npt.NDArray[np.bool_]
 
@@ -12,13 +13,10 @@ _LARGEST_ELEMENT_PX = 4.5
 
 def dilate_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask extended by all pixels within a radius of it."""
-    if radius_px <= _LARGEST_ELEMENT_PX:
-        return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
-    return (
-        np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px)
-        if mask.any()
-        else mask
-    )
+    extended = np.zeros_like(mask)
+    box = _box(mask, int(radius_px) + 2)
+    extended[box] = _dilate(mask[box], radius_px)
+    return extended
 
 
 def erode_mask(mask: Bools, radius_px: float) -> Bools:
@@ -26,7 +24,28 @@ def erode_mask(mask: Bools, radius_px: float) -> Bools:
 
     The border of the image does not count as outside.
     """
-    return ~dilate_mask(~mask, radius_px)
+    eroded = np.zeros_like(mask)
+    box = _box(mask, 1)
+    eroded[box] = ~_dilate(~mask[box], radius_px)
+    return eroded
+
+
+def _dilate(mask: Bools, radius_px: float) -> Bools:
+    """Return the mask extended by all pixels within a radius of it, computed on all its pixels."""
+    if radius_px <= _LARGEST_ELEMENT_PX:
+        return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
+    if not mask.any():
+        return mask
+    return np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px)
+
+
+def _box(mask: Bools, margin_px: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box with a margin, inside the image."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (
+        slice(max(y - margin_px, 0), y + height + margin_px),
+        slice(max(x - margin_px, 0), x + width + margin_px),
+    )
 
 
 def close_mask(mask: Bools, radius_px: float) -> Bools:
@@ -56,13 +75,11 @@ def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
     holes = fill_holes(mask) & ~mask
     if not holes.any():
         return filled
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
-    for label in range(1, count):
-        x, y, width, height, area = stats[label].tolist()
-        window = slice(y, y + height), slice(x, x + width)
+    labels, area = label_openings(holes)
+    for label, window in enumerate(find_objects(labels), start=1):
         hole = labels[window] == label
-        hull = cv2.convexHull(np.argwhere(hole)[:, ::-1].astype(np.int32))
-        if area >= min_solidity * _covered_area(hull):
+        hull = cv2.convexHull(cv2.findNonZero(hole.view(np.uint8)))
+        if area[label] >= min_solidity * _covered_area(hull):
             filled[window] |= hole
     return filled
 
@@ -100,6 +117,18 @@ def solidity(mask: Bools) -> float:
     return cv2.contourArea(largest) / max(cv2.contourArea(cv2.convexHull(largest)), 1.0)
 
 
+def median_solidity(mask: Bools, min_share: float) -> float:
+    """Return the median solidity of the parts of a mask that is not empty, with holes filled.
+
+    The solidity is the ratio of the area of a part to that of its convex hull. ``min_share`` is the
+    smallest area of a counted part, relative to the largest part.
+    """
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    area = np.array([_covered_area(contour) for contour in contours])
+    hulls = np.array([_covered_area(cv2.convexHull(contour)) for contour in contours])
+    return float(np.median((area / hulls)[area >= min_share * area.max()]))
+
+
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the labels, (H, W), of the parts of a mask, and their statistics, (labels, 5).
 
@@ -112,6 +141,20 @@ def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int3
         mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
     )
     return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
+
+
+def label_openings(
+    mask: Bools,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the labels, (H, W), of the parts of a mask of openings, and their areas by label.
+
+    Pixels of one part touch each other at a side, so that a line of corners separates openings.
+    Label 0 is outside the mask, and its area is 0.
+    """
+    # OpenCV's function with statistics takes six times as long.
+    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    labels = np.asarray(found, np.int32)
+    return labels, np.bincount(labels.take(np.flatnonzero(mask)), minlength=count)
 
 
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:

@@ -124,7 +124,10 @@ def _burned_in_marks(plane: Plane) -> Bools:
         return marks
     tolerance = span * _MARK_TOLERANCE
     smallest = _smallest_mark_px(plane)
-    for value, extreme in ((low, plane <= low + tolerance), (high, plane >= high - tolerance)):
+    for value, extreme in (
+        (low, plane <= np.uint16(low + tolerance)),
+        (high, plane >= np.uint16(np.ceil(high - tolerance))),
+    ):
         if np.count_nonzero(extreme) >= smallest:
             different = extreme & _stands_out(plane, value)
             marks |= _drawn_parts(plane, different, float(value), float(span))
@@ -199,10 +202,12 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
     """
     level = float(np.quantile(plane[::4, ::4], 0.8))
     kept = []
-    for axis, sample in ((1, plane[:, ::4]), (0, plane[::4])):
-        places = np.round(np.array((0.02, 0.5, 0.98)) * (sample.shape[axis] - 1)).astype(int)
-        ordered = np.partition(sample, places, axis=axis)
-        low, middle, high = np.moveaxis(ordered.take(places, axis=axis), axis, 0).astype(np.float64)
+    for sample in (plane[:, ::4], plane[::4].T):
+        low, _, high = _line_levels(sample[[0, -1]])
+        if ((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level)).all():
+            kept.append((0, len(sample)))
+            continue
+        low, middle, high = _line_levels(sample)
         varied = np.flatnonzero((high > _BLACK_BAR * level) & (high - low > _FLAT_BAR * level))
         start, stop = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(high))
         # Rows of one value are no bar if they are as bright as the rows beside them.
@@ -217,3 +222,10 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
         kept.append((start, stop))
     (top, bottom), (left, right) = kept
     return slice(top, bottom), slice(left, right)
+
+
+def _line_levels(lines: Plane) -> npt.NDArray[np.float64]:
+    """Return nearly the smallest, the median and nearly the largest value of lines, (3, lines)."""
+    places = np.round(np.array((0.02, 0.5, 0.98)) * (lines.shape[1] - 1)).astype(int)
+    ordered = np.partition(lines, places, axis=1)
+    return np.asarray(ordered.take(places, axis=1).T, np.float64)

@@ -319,5 +319,5 @@ def test_a_plate_that_another_method_measured_is_excluded_where_measures_are_com
         assert (reason, table.measured_by) == (None, None)
     else:
         assert reason is not None
-        assert "its method of the measures is not recorded; expected classical-3" in reason
+        assert "its method of the measures is not recorded; expected classical-4" in reason
         assert table.measured_by == MEASURED_BY

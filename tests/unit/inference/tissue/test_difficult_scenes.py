@@ -186,6 +186,14 @@ def test_dirt_in_an_empty_well_is_not_tissue(seed: int) -> None:
     assert measures["pieces"] == 0
 
 
+@pytest.mark.parametrize("side", [600, 1024])
+def test_an_empty_well_of_a_larger_image_is_empty(side: int) -> None:
+    found, measures = segment(expose(np.zeros((side, side))))
+    assert found.body.shape == (side, side)
+    assert found.is_empty
+    assert measures["pieces"] == 0
+
+
 @pytest.mark.parametrize("density", [0.8, 1.2, 3.0])
 def test_holes_are_excluded_from_the_area_and_counted(density: float) -> None:
     holes = disc(0.43, 0.5, 0.05, SIDE) | disc(0.6, 0.54, 0.04, SIDE)

@@ -1,9 +1,17 @@
 """Tests of the operations on masks that decide which holes of a mask are tissue."""
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from inference.tissue.masks import fill_lumens
+from inference.tissue.masks import (
+    dilate_mask,
+    erode_mask,
+    fill_lumens,
+    label_openings,
+    median_solidity,
+)
 
 SIDE_PX = 120
 
@@ -37,3 +45,42 @@ def test_the_gap_between_bodies_that_touch_stays_open() -> None:
     filled = fill_lumens(cluster, 0.85)
 
     assert not filled[42, 50]
+
+
+@pytest.mark.parametrize("radius_px", [1.0, 3.0, 4.5, 6.0, 11.0])
+def test_masks_are_extended_and_reduced_as_without_a_bounding_box(radius_px: float) -> None:
+    for mask in (disc(60, 60, 25), disc(5, 110, 20) | disc(70, 40, 2), disc(300, 300, 1)):
+        outside = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
+        inside = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
+        if radius_px > 4.5:
+            extended, reduced = (outside <= radius_px) & mask.any(), inside > radius_px
+        else:
+            size = 2 * round(radius_px) + 1
+            element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+            extended, reduced = (
+                change(mask.view(np.uint8), element).view(bool)
+                for change in (cv2.dilate, cv2.erode)
+            )
+        assert np.array_equal(dilate_mask(mask, radius_px), extended)
+        assert np.array_equal(erode_mask(mask, radius_px), reduced)
+
+
+def test_openings_that_touch_at_a_corner_are_two() -> None:
+    openings = np.zeros((SIDE_PX, SIDE_PX), dtype=bool)
+    openings[10:20, 10:20] = openings[20:25, 20:25] = True
+
+    labels, areas = label_openings(openings)
+
+    assert areas.tolist() == [0, 100, 25]
+    assert labels[12, 12] != labels[22, 22]
+
+
+def test_the_solidity_of_bodies_is_the_median_without_crumbs() -> None:
+    square = np.zeros((SIDE_PX, SIDE_PX), dtype=bool)
+    square[5:35, 5:35] = True
+    cross = np.zeros_like(square)
+    cross[60:100, 75:85] = cross[75:85, 60:100] = True
+
+    assert median_solidity(square, 0.1) == pytest.approx(1, abs=0.01)
+    assert median_solidity(cross, 0.1) == pytest.approx(0.61, abs=0.05)
+    assert median_solidity(square | disc(110, 20, 2), 0.1) == pytest.approx(1, abs=0.01)
