@@ -2,6 +2,7 @@
 
     python -m benchmarks.few_plates --prior
     python -m benchmarks.few_plates --assays 1 2 4 8 9
+    python -m benchmarks.few_plates --divided 4
 
 With ``--prior``, the laboratories from ``--prior-seed`` on give the standard deviation between
 plates of the slope (measured deterioration / predicted deterioration), which is the constant
@@ -16,11 +17,20 @@ the plate with the lowest value. ``Winkler`` is the interval score divided by th
 0–100 %. ``order`` is Spearman's correlation of predicted deterioration with the true kill over
 treated wells, ``departure`` the same without a calibration. Rendered plates are cached in
 ``--out``.
+
+With ``--divided``, half-divided plates of each tested laboratory calibrate: 30 untreated wells in
+one half and 30 wells of the same combination in the other, with effects of edge and column. Every
+set of one or two plates is tested on the other divided plates, and on the ``--plates`` plates of
+the layout ``screen``. All errors are mean absolute errors of treated wells in percentage points:
+``within`` is the one that the calibration reports (its own left-out wells), ``held out`` that on
+other plates of the combination, and ``constant`` that of a prediction of the mean treated
+calibration well. ``order`` is Spearman's correlation over the treated wells of a plate.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +42,7 @@ from benchmarks.laboratory_plates import LaboratoryPlate, StageTimes, observe_pl
 from benchmarks.laboratory_protocol import Reading, assay_plate, departure_scores
 from benchmarks.observed_plates import ROOT
 from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS
-from inference.deterioration.calibration import Prediction, calibrate, refit
+from inference.deterioration.calibration import Calibration, Prediction, calibrate, refit
 from inference.deterioration.intervals import LeftOutPlate, plate_slope
 from simulation.kinds import Layout, Mechanism, RendererName
 from simulation.laboratories.laboratory import draw_laboratory
@@ -67,11 +77,19 @@ def observe_laboratory(
     plates: int,
     out: Path,
     layout: Layout = Layout.SCREEN,
-    size_px: int = SIZE_PX,
 ) -> list[LaboratoryPlate]:
-    """Return the plates of a laboratory whose compounds kill by visible mechanisms."""
+    """Return the plates of a laboratory whose compounds kill by visible mechanisms.
+
+    Divided plates have the combination of the first plate.
+    """
     laboratory = replace(draw_laboratory(seed, renderer), mechanisms=tuple(Mechanism))
-    scopes = laboratory.plates(plates, size_px=size_px, layout=layout)
+    scopes = laboratory.plates(plates, size_px=SIZE_PX, layout=layout)
+    if layout is Layout.DIVIDED:
+        first = scopes[0].plate
+        scopes = tuple(
+            replace(scope, plate=replace(first, index=scope.plate.index, name=scope.plate.name))
+            for scope in scopes
+        )
     return observe_plates(scopes, [], out, StageTimes(), wells=60)
 
 
@@ -196,6 +214,55 @@ def print_evaluation(
     )
 
 
+def predict_treated(model: Calibration, plate: LaboratoryPlate) -> tuple[Array, Array]:
+    """Return the predicted and the measured percent of the treated wells of a plate."""
+    percent = model.predict(
+        plate.trajectories("measures", ""), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY
+    ).percent
+    known = ~plate.untreated & np.isfinite(percent)
+    return percent[known], measured_percent(plate)[known]
+
+
+def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[LaboratoryPlate]) -> None:
+    """Print the errors of calibrations on one and on two half-divided plates of a laboratory."""
+    laboratory, treatment = divided[0].laboratory, max(divided[0].treatments, key=len)
+    print(f"{laboratory.renderer_name} {laboratory.seed}: {len(divided)} plates of {treatment}")
+    print(f"{'assays':>6} {'within':>7} {'held out':>9} {'constant':>9} {'order':>6} {'screen':>7}")
+    for assays in (1, 2):
+        rows = []
+        for chosen in combinations(range(len(divided)), assays):
+            teachers = [assay_plate(divided[number], MEASURES) for number in chosen]
+            card = calibrate(teachers, digest="", seed=_SEED)
+            model = refit(teachers, card, seed=_SEED)
+            usual = np.mean(
+                [measured_percent(divided[number])[~divided[number].untreated] for number in chosen]
+            )
+            others = [plate for number, plate in enumerate(divided) if number not in chosen]
+            held_out = [predict_treated(model, plate) for plate in others]
+            rows.append(
+                (
+                    card.treated_error_points or np.nan,
+                    np.mean([np.abs(one - other).mean() for one, other in held_out]),
+                    np.mean([np.abs(usual - other).mean() for _, other in held_out]),
+                    np.mean([spearmanr(one, other).statistic for one, other in held_out]),
+                    np.mean(
+                        [
+                            np.abs(one - other).mean()
+                            for one, other in (predict_treated(model, plate) for plate in screens)
+                        ]
+                    )
+                    if screens
+                    else np.nan,
+                )
+            )
+        within, out, constant, order, screen = np.mean(rows, axis=0)
+        print(
+            f"{assays:6} {within:7.1f} {out:9.1f} {constant:9.1f} {order:6.2f} {screen:7.1f}",
+            flush=True,
+        )
+    print(f"single treatment: {card.single_treatment}; confounded: {', '.join(card.confounded)}")
+
+
 def print_prior(laboratories: Sequence[Sequence[LaboratoryPlate]]) -> None:
     """Print the slopes of each plate when another plate of its laboratory calibrates."""
     squares: list[float] = []
@@ -240,6 +307,7 @@ def main() -> None:
     parser.add_argument("--plates", type=int, default=12, help="of each tested laboratory")
     parser.add_argument("--assays", nargs="+", type=int, default=[1, 2, 4, 8, 9], help="plates")
     parser.add_argument("--draws", type=int, default=20, help="sets of plates for each plate")
+    parser.add_argument("--divided", type=int, default=0, help="half-divided plates")
     parser.add_argument("--prior", action="store_true", help="print the prior")
     parser.add_argument("--prior-seed", type=int, default=8_100)
     parser.add_argument("--prior-laboratories", type=int, default=2, help="of each renderer")
@@ -256,7 +324,16 @@ def main() -> None:
         for number in range(count)
         for renderer in options.renderers
     ]
-    if options.prior:
+    if options.divided:
+        for screens in laboratories:
+            tested = screens[0].laboratory
+            print_divided(
+                observe_laboratory(
+                    tested.renderer_name, tested.seed, options.divided, options.out, Layout.DIVIDED
+                ),
+                screens,
+            )
+    elif options.prior:
         print_prior(laboratories)
     else:
         print_evaluation(laboratories, options)

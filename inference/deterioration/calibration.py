@@ -12,13 +12,17 @@ from statistics import fmean
 from typing import cast
 
 import numpy as np
-import scipy
 
 from inference.deterioration.assay_checks import (
     check_assay,
     check_not_copied,
     is_confounded,
     single_treatment,
+)
+from inference.deterioration.calibration_gates import (
+    problem_of_size,
+    problems_of_errors,
+    spearman,
 )
 from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.intervals import (
@@ -42,16 +46,8 @@ SINGLE_PLATE_MODEL = MEAN_OF_MODELS
 """Model of a single assay plate, on which no model can be chosen; it had the best order in
 simulated laboratories.
 """
-FEW_PLATES, MIN_WELLS_OF_FEW_PLATES = 4, 12
-"""Calibrations of fewer than 4 plates need at least 12 measured wells."""
-MIN_ORDER_OF_FEW_PLATES = 0.5
-"""Smallest Spearman correlation over left-out treated wells of fewer than 4 plates. Their error is
-mostly that between treated and untreated wells, which any model of treated wells knows.
-"""
 PARTS_OF_SINGLE_PLATE = 5
 """Number of parts of a single assay plate that are left out in turn."""
-MAX_ERROR_SHARE = 0.8
-"""Largest error of a valid model, as a fraction of the error without images."""
 MAX_RELATIVE_DISTANCE = 2.0
 """Largest distance of a plate, relative to the largest distance of a calibration plate from the
 others.
@@ -250,12 +246,8 @@ def calibrate(
     if len(training) < min_plates:
         too_few = f"{len(training)} assay plates; expected at least {min_plates}"
         return blank.model_copy(update={"why_not": (too_few, *skipped)})
-    if len(training) < FEW_PLATES and blank.wells < MIN_WELLS_OF_FEW_PLATES:
-        too_few = (
-            f"{blank.wells} measured wells with images; expected at least {MIN_WELLS_OF_FEW_PLATES}"
-            f" on fewer than {FEW_PLATES} assay plates"
-        )
-        return blank.model_copy(update={"why_not": (too_few, *skipped)})
+    if problem := problem_of_size(len(training), blank.wells):
+        return blank.model_copy(update={"why_not": (problem, *skipped)})
     parts = training if len(training) > 1 else _parts_of_plate(training[0], seed)
     candidates = _evaluate_candidates(parts, seed, tick)
     if len(training) == 1:
@@ -270,12 +262,10 @@ def calibrate(
         for predicted, part in zip(nested, parts, strict=True)
     ]
     of_plates = left_out if len(training) > 1 else [_joined(left_out)]
-    entries = _card_entries(best, of_plates, _error_without_images(parts), skipped)
+    entries = _card_entries(best, of_plates, _error_without_images(parts))
     card = blank.model_copy(update=entries | _limits_of_layout(training))
-    problem = _problem_of_order(card, of_plates)
-    if not problem:
-        return card
-    return card.model_copy(update={"valid": False, "why_not": (problem, *card.why_not)})
+    problems = problems_of_errors(card, of_plates)
+    return card.model_copy(update={"valid": not problems, "why_not": (*problems, *skipped)})
 
 
 def _parts_of_plate(plate: _TrainingPlate, seed: int) -> list[_TrainingPlate]:
@@ -312,25 +302,6 @@ def _joined(parts: Sequence[LeftOutPlate]) -> LeftOutPlate:
         np.concatenate([part.predicted for part in parts]),
         np.concatenate([part.measured for part in parts]),
         tuple(name for part in parts for name in part.treatments),
-    )
-
-
-def _problem_of_order(card: CalibrationCard, left_out: Sequence[LeftOutPlate]) -> str:
-    """Return why few plates with several treatments do not order treated wells, or an empty text.
-
-    ``left_out`` are the predictions for each plate.
-    """
-    if len(left_out) >= FEW_PLATES or card.single_treatment is not None:
-        return ""
-    order = fmean(
-        _spearman(plate.predicted[~plate.untreated], plate.measured[~plate.untreated])
-        for plate in left_out
-    )
-    if order >= MIN_ORDER_OF_FEW_PLATES:
-        return ""
-    return (
-        f"Spearman correlation {order:.2f} of left-out treated wells; expected at least "
-        f"{MIN_ORDER_OF_FEW_PLATES:g} with fewer than {FEW_PLATES} assay plates"
     )
 
 
@@ -396,7 +367,6 @@ def _card_entries(
     best: _Candidate,
     left_out: Sequence[LeftOutPlate],
     without_images: float,
-    skipped: tuple[str, ...],
 ) -> dict[str, object]:
     """Return the entries of the card about the selected model.
 
@@ -406,15 +376,11 @@ def _card_entries(
     measured = np.concatenate([plate.measured for plate in left_out])
     predicted = np.concatenate([plate.predicted for plate in left_out])
     treated = ~np.concatenate([plate.untreated for plate in left_out])
-    error = float(np.abs(measured - predicted).mean())
-    valid = error <= MAX_ERROR_SHARE * without_images
-    correlations = [_spearman(plate.predicted, plate.measured) for plate in left_out]
+    correlations = [spearman(plate.predicted, plate.measured) for plate in left_out]
     return {
         "model": best.model,
         "representation": best.representation,
-        "valid": valid,
-        "why_not": skipped if valid else (_error_too_large(error, without_images), *skipped),
-        "mean_error_points": error,
+        "mean_error_points": float(np.abs(measured - predicted).mean()),
         "untreated_error_points": without_images,
         "treated_error_points": float(np.abs(measured - predicted)[treated].mean()),
         "spearman": fmean(correlations),
@@ -556,23 +522,6 @@ def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
         [np.abs(plate.percent - median) for plate, median in zip(plates, medians, strict=True)]
     )
     return float(min(np.abs(measured).mean(), usual.mean()))
-
-
-def _error_too_large(error: float, without_images: float) -> str:
-    """Return the reason why a model is not valid."""
-    return (
-        f"mean error {error:.1f} points on left-out plates, and {without_images:.1f} points "
-        f"without images; expected at most {MAX_ERROR_SHARE:.0%} of the latter"
-    )
-
-
-def _spearman(one: Float64Array, other: Float64Array) -> float:
-    """Return the Spearman correlation, or 0 if one of the variables is constant."""
-    return (
-        float(scipy.stats.spearmanr(one, other).statistic)
-        if np.ptp(one) > 0 and np.ptp(other) > 0
-        else 0.0
-    )
 
 
 def _treatment_errors(plate: LeftOutPlate) -> list[float]:
