@@ -333,9 +333,7 @@ def choose_card(plates: Sequence[LaboratoryPlate], reading: Reading, model: str)
     """
     if len(plates) == 1:
         return named_card(model, reading)
-    return calibrate(
-        [assay_plate(plate, reading) for plate in plates], digest="", seed=_SEED, min_plates=2
-    )
+    return calibrate([assay_plate(plate, reading) for plate in plates], digest="", seed=_SEED)
 
 
 def named_card(model: str, reading: Reading) -> CalibrationCard:

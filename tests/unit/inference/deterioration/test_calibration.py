@@ -474,7 +474,7 @@ def divided(seed: int) -> AssayPlate:
 
 @pytest.mark.usefixtures("ridge_alone")
 @pytest.mark.parametrize("count", [1, 3])
-def test_half_divided_plates_name_their_treatment_and_what_they_cannot_separate(
+def test_half_divided_plates_name_their_treatment_and_the_confounded_side(
     count: int,
 ) -> None:
     card = learn([divided(seed) for seed in range(count)])
