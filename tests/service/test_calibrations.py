@@ -197,11 +197,10 @@ def test_a_plate_first_ranked_by_departure_keeps_it_until_it_is_ranked_on_reques
 
 
 def test_a_plate_is_not_calibrated_by_its_own_assay_or_by_another_cell_line(site: Site) -> None:
-    first, *_ = calibrated(site)
-    assert site.rank(first)[0].method == "departure"
-    assert "because deterioration is not calibrated: 3 assay plates" in notes_of(
-        site.store.rankings(first.plate)[-1]
-    )
+    first, *others = calibrated(site)
+    [ranking] = site.rank(first)
+    assert ranking.calibration is not None
+    assert ranking.calibration.plates == tuple(plate.plate for plate in others)
     other = imaged(site, "other", 9, line="A673")
     assert site.rank(other)[0].method == "departure"
     assert "because" not in notes_of(site.store.rankings("other")[-1])
