@@ -32,6 +32,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -229,7 +230,7 @@ def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[Laborato
     print(f"{laboratory.renderer_name} {laboratory.seed}: {len(divided)} plates of {treatment}")
     print(f"{'assays':>6} {'within':>7} {'held out':>9} {'constant':>9} {'order':>6} {'screen':>7}")
     for assays in (1, 2):
-        rows = []
+        rows: list[tuple[float, ...]] = []
         for chosen in combinations(range(len(divided)), assays):
             teachers = [assay_plate(divided[number], MEASURES) for number in chosen]
             card = calibrate(teachers, digest="", seed=_SEED)
@@ -242,17 +243,13 @@ def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[Laborato
             rows.append(
                 (
                     card.treated_error_points or np.nan,
-                    np.mean([np.abs(one - other).mean() for one, other in held_out]),
-                    np.mean([np.abs(usual - other).mean() for _, other in held_out]),
-                    np.mean([spearmanr(one, other).statistic for one, other in held_out]),
-                    np.mean(
-                        [
-                            np.abs(one - other).mean()
-                            for one, other in (predict_treated(model, plate) for plate in screens)
-                        ]
-                    )
-                    if screens
-                    else np.nan,
+                    fmean(float(np.abs(one - other).mean()) for one, other in held_out),
+                    fmean(float(np.abs(usual - other).mean()) for _, other in held_out),
+                    fmean(float(spearmanr(one, other).statistic) for one, other in held_out),
+                    fmean(
+                        float(np.abs(one - other).mean())
+                        for one, other in (predict_treated(model, plate) for plate in screens)
+                    ),
                 )
             )
         within, out, constant, order, screen = np.mean(rows, axis=0)

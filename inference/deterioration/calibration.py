@@ -246,7 +246,8 @@ def calibrate(
     if len(training) < min_plates:
         too_few = f"{len(training)} assay plates; expected at least {min_plates}"
         return blank.model_copy(update={"why_not": (too_few, *skipped)})
-    if problem := problem_of_size(len(training), blank.wells):
+    treated = sum(bool(name) for plate in training for name in plate.treatments)
+    if problem := problem_of_size(len(training), blank.wells, treated):
         return blank.model_copy(update={"why_not": (problem, *skipped)})
     parts = training if len(training) > 1 else _parts_of_plate(training[0], seed)
     candidates = _evaluate_candidates(parts, seed, tick)
@@ -414,9 +415,11 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed:
     """Fit a model on all measured wells, without features that are constant among them."""
     features = np.concatenate([space.transform(plate.features)[plate.rows] for plate in plates])
     varies = features.std(axis=0) > 0
+    # Parts of a single plate have the same features, and are one plate for the model.
+    whole = [id(plate.features) for plate in plates]
     percent, numbers = (
         np.concatenate([plate.percent for plate in plates]),
-        np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates]),
+        np.repeat([whole.index(each) for each in whole], [len(plate.rows) for plate in plates]),
     )
     embedded = int(varies[len(varies) - space.embedded :].sum())
     model = KernelModel(embedded) if name == KERNEL else MODELS[name]

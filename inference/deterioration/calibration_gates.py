@@ -12,22 +12,28 @@ from schemas.calibration import CalibrationCard
 
 MAX_ERROR_SHARE = 0.8
 """Largest error of a valid model, as a fraction of the error without images."""
-FEW_PLATES, MIN_WELLS_OF_FEW_PLATES = 4, 12
-"""Calibrations of fewer than 4 plates need at least 12 measured wells."""
+FEW_PLATES, MIN_WELLS_OF_FEW_PLATES, MIN_TREATED_OF_FEW_PLATES = 4, 12, 3
+"""Calibrations of fewer than 4 plates need at least 12 measured wells, of them 3 treated ones."""
 MIN_ORDER_OF_FEW_PLATES = 0.5
 """Smallest Spearman correlation over left-out treated wells of fewer than 4 plates. Their error is
 mostly that between treated and untreated wells, which any model of treated wells knows.
 """
 
 
-def problem_of_size(plates: int, wells: int) -> str:
-    """Return why a number of assay plates with measured wells is too few, or an empty text."""
-    if plates >= FEW_PLATES or wells >= MIN_WELLS_OF_FEW_PLATES:
+def problem_of_size(plates: int, wells: int, treated: int) -> str:
+    """Return why few assay plates have too few measured or treated wells, or an empty text."""
+    if plates >= FEW_PLATES:
         return ""
-    return (
-        f"{wells} measured wells with images; expected at least {MIN_WELLS_OF_FEW_PLATES} on fewer "
-        f"than {FEW_PLATES} assay plates"
-    )
+    for count, kind, least in (
+        (wells, "measured wells", MIN_WELLS_OF_FEW_PLATES),
+        (treated, "treated measured wells", MIN_TREATED_OF_FEW_PLATES),
+    ):
+        if count < least:
+            return (
+                f"{count} {kind} with images; expected at least {least} on fewer than "
+                f"{FEW_PLATES} assay plates"
+            )
+    return ""
 
 
 def problems_of_errors(card: CalibrationCard, left_out: Sequence[LeftOutPlate]) -> tuple[str, ...]:

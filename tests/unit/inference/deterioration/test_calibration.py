@@ -224,6 +224,26 @@ def test_few_wells_on_few_plates_are_refused_with_their_number() -> None:
     assert card.why_not == (
         "11 measured wells with images; expected at least 12 on fewer than 4 assay plates",
     )
+    some = dict(list(plate.deterioration_percent.items())[2:22])
+    card = learn([replace(plate, deterioration_percent=some)])
+    assert card.why_not == (
+        "2 treated measured wells with images; expected at least 3 on fewer than 4 assay plates",
+    )
+
+
+@pytest.mark.parametrize("untreated", [True, False])
+def test_a_single_plate_with_one_value_per_treatment_calibrates(*, untreated: bool) -> None:
+    (plate,) = assayed(1)
+    coarse = {
+        well: float(round(percent, -1)) for well, percent in plate.deterioration_percent.items()
+    }
+    names = dict(zip(plate.trajectories.wells, plate.trajectories.treatments, strict=True))
+    first: dict[str, float] = {}
+    same = {well: first.setdefault(names[well], value) for well, value in coarse.items()}
+    measured = {well: value for well, value in same.items() if untreated or names[well]}
+    card = learn([replace(plate, deterioration_percent=measured)])
+    assert card.valid, card.why_not
+    assert card.model == "mean"
 
 
 @pytest.mark.usefixtures("ridge_alone")
