@@ -5,7 +5,8 @@
 The calibration learns from virtual assay plates of mixed mechanisms, with assay noise of the size
 found on real plates. It predicts the true kill of other virtual plates. Only treated wells that are
 intact are compared. Each real plate is predicted by a model that is selected and fitted on the
-other two, and is compared with its measured viability.
+other two, and is compared with its measured viability. ``Winkler`` is the interval score divided by
+that of the interval 0–100 %. With ``--parts real``, only the real plates are predicted.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import structlog
 from scipy.stats import spearmanr
 
+from benchmarks.few_plates import winkler_score
 from benchmarks.observed_plates import ObservedPlate, observe_plates
 from benchmarks.real_data import REAL_DATA
 from benchmarks.real_time_course import BASELINE_DAY, read_real_plates, read_viability
@@ -37,6 +39,7 @@ from simulation.plate import DOSED_ON_DAY, READOUT_DAY, plan_plate
 
 Array = npt.NDArray[np.float64]
 ASSAY_NOISE_POINTS = 3.0
+PARTS = ("virtual", "real")
 REPRESENTATIONS: tuple[Representation, ...] = ("embedding", "measures", "both")
 
 
@@ -167,7 +170,7 @@ def print_real_time_course() -> None:
     print("Real time course, each plate by the other two")
     for plate in measured:
         others = [other for other in measured if other is not plate]
-        card = calibrate(others, digest="", seed=1, min_plates=2)
+        card = calibrate(others, digest="", seed=1)
         predicted = refit(others, card, seed=1).predict(
             plate.trajectories, dosing_day=BASELINE_DAY, readout_day=REAL_READOUT_DAY
         )
@@ -178,10 +181,13 @@ def print_real_time_course() -> None:
         pooled.append((predicted.percent[known], percent[known]))
         covered = ((predicted.low <= percent) & (percent <= predicted.high))[known].mean()
         error = np.abs(predicted.percent - percent)[known].mean()
+        low, high, values = predicted.low[known], predicted.high[known], percent[known]
+        score = winkler_score(low, high, values)
+        reference = winkler_score(np.zeros_like(low), np.full_like(high, 100.0), values)
         order = spearmanr(*pooled[-1]).statistic
         print(
             f"{plate.trajectories.plate:12} {known.sum():6} Spearman {order:.3f}, error {error:.1f}"
-            f" points, covered {covered:.0%}, {card.model}"
+            f" points, covered {covered:.0%}, Winkler {score / reference:.2f}, {card.model}"
         )
     together = pooled_spearman(pooled)
     print(f"all wells together: Spearman {together:.3f}", flush=True)
@@ -198,11 +204,20 @@ def main() -> None:
     parser.add_argument(
         "--representations", nargs="+", choices=REPRESENTATIONS, default=REPRESENTATIONS
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes that render plates"
     )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    if "virtual" in options.parts:
+        print_virtual(options)
+    if "real" in options.parts:
+        print_real_time_course()
+
+
+def print_virtual(options: argparse.Namespace) -> None:
+    """Print one table per representation of virtual plates."""
     seeds = range(options.first_seed, options.first_seed + options.calibrate + options.hold_out)
     plates = [plate for _, _, plate in observe_plates(["mixed"], seeds, jobs=options.jobs)]
     for representation in options.representations:
@@ -212,10 +227,9 @@ def main() -> None:
         )
         teachers = [assay_plate(plate, representation) for plate in plates[: options.calibrate]]
         started = time.perf_counter()
-        card = calibrate(teachers, digest="", seed=1, min_plates=2)
+        card = calibrate(teachers, digest="", seed=1)
         print_card(card, time.perf_counter() - started)
         print_held_out(plates[options.calibrate :], refit(teachers, card, seed=1), representation)
-    print_real_time_course()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from inference.deterioration.calibration import (
     calibrate,
     refit,
 )
+from inference.deterioration.calibration_limits import OTHER_TREATMENTS
 from inference.deterioration.well_order import by_deterioration, drift_sentence
 from inference.ranking.placement import Placement, ScoredPlate
 from inference.ranking.well_tissue import WellTissue
@@ -49,8 +50,8 @@ MAX_MODELS_IN_MEMORY = 4  # models in memory; one of eight plates takes about 10
 
 
 PREDICTED_NOTE = (
-    "Ranked by predicted deterioration, learned from {plates} assay plates; its mean error on "
-    "left-out plates is {error:.1f} percentage points."
+    "Ranked by predicted deterioration, learned from {plates}; its mean error on {left_out} is "
+    "{error:.1f} percentage points."
 )
 DEPARTURE_NOTE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
@@ -214,7 +215,7 @@ class Calibrations:
         if self.method == "departure" and requested is None:
             return Choice(None)
         if follows is None:
-            return self._choose_newest(plate_map, kind)
+            return self._choose_newest(plate_map, kind, known_only=True)
         return self._choose_again(plate_map, follows, kind)
 
     def _choose_again(self, plate_map: PlateMap, follows: Ranking, kind: PlateKind) -> Choice:
@@ -230,7 +231,7 @@ class Calibrations:
         kept = self._fit(follows.calibration.digest)
         if kept is not None and kept.kind == kind:
             return Choice(follows.calibration)
-        newest = self._choose_newest(plate_map, kind)
+        newest = self._choose_newest(plate_map, kind, known_only=True)
         return Choice(
             newest.card,
             newest.why_departure,
@@ -269,13 +270,10 @@ class Calibrations:
             )
         except ProfileError as error:
             return _by_departure(scored.placement, choice, str(error), card)
-        if drift.outside:
+        if drift is not None and drift.outside:
             why = OUTSIDE_CALIBRATION.format(sentence=drift_sentence(drift))
             return _by_departure(scored.placement, choice, why, card, drift)
-        predicted = PREDICTED_NOTE.format(
-            plates=len(card.plates), error=card.mean_error_points or 0.0
-        )
-        notes = (predicted, *placement.notes, *choice.notes)
+        notes = (_predicted_note(card), *placement.notes, *choice.notes)
         return Calibrated(replace(placement, notes=notes), card, drift)
 
     def _choose_requested(
@@ -285,7 +283,7 @@ class Calibrations:
         if request.method == "departure":
             return Choice(None, REQUESTED_DEPARTURE)
         if request.calibration is None:
-            newest = self._choose_newest(plate_map, kind)
+            newest = self._choose_newest(plate_map, kind, known_only=False)
             if newest.card is None:
                 why = newest.why_departure or NO_ASSAY
                 raise ProfileError(
@@ -311,7 +309,11 @@ class Calibrations:
             )
         return Choice(kept[0], notes=(REQUESTED_NOTE,))
 
-    def _choose_newest(self, plate_map: PlateMap, kind: PlateKind) -> Choice:
+    def _choose_newest(self, plate_map: PlateMap, kind: PlateKind, *, known_only: bool) -> Choice:
+        """Return the newest calibration for a plate map's plate.
+
+        With ``known_only``, a calibration of one treatment is not used for other treatments.
+        """
         found = self._find(plate_map.line, plate_map)
         notes = found.notes(kind)
         card = self._newest(found.of_kind(kind), plate_map.line)
@@ -323,6 +325,9 @@ class Calibrations:
         if not card.valid:
             why = INVALID_CALIBRATION.format(why="; ".join(card.why_not))
             return Choice(None, why, notes)
+        known = card.single_treatment
+        if known_only and known is not None and plate_map.treatments - {known}:
+            return Choice(None, OTHER_TREATMENTS.format(treatment=known), notes)
         return Choice(card, notes=notes)
 
     def _newest(
@@ -398,6 +403,16 @@ def digest_with_calibration(inputs_digest: str, calibration: CalibrationCard | N
         inputs_digest
         if calibration is None
         else hashlib.sha256(f"{inputs_digest} {calibration.digest}".encode()).hexdigest()
+    )
+
+
+def _predicted_note(card: CalibrationCard) -> str:
+    """Return the note on the assay plates and the error of the calibration of a ranking."""
+    is_single = len(card.plates) == 1
+    return PREDICTED_NOTE.format(
+        plates="1 assay plate" if is_single else f"{len(card.plates)} assay plates",
+        left_out="left-out treatments" if is_single else "left-out plates",
+        error=card.mean_error_points or 0.0,
     )
 
 

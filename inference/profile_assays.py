@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inference.deterioration.calibration import AssayPlate, Calibration, calibrate, refit
+from inference.deterioration.calibration_limits import OTHER_TREATMENTS
 from inference.deterioration.well_order import by_deterioration, drift_sentence
 from inference.profile_tables import parse_profile_well
 from inference.ranking.placement import Placement, ScoredPlate
 from schemas.assay import parse_percent
 from schemas.errors import PlateMapError, ProfileError
+from schemas.plate_map import Group
 from schemas.plate_tables import (
     Row,
     Table,
@@ -82,6 +84,14 @@ def read_assays(table: Path, plates: Sequence[Trajectories]) -> dict[str, Deteri
     return dict(assays)
 
 
+def _has_others(plate: Trajectories, treatment: str) -> bool:
+    """Return whether treated wells of a plate have other treatments than the given one."""
+    return any(
+        group not in (Group.UNTREATED, Group.BLANK) and own != treatment
+        for group, own in zip(plate.groups, plate.treatments, strict=True)
+    )
+
+
 def _with_short_names(table: Table) -> Table:
     """Return a Table with the columns ``plate`` and ``well`` in place of those of profiles."""
     header, rows = header_and_rows(table, (*ASSAY_COLUMNS, *METADATA_NAMES))
@@ -126,6 +136,9 @@ class ProfileCalibrations:
         calibration = self._calibrations[names]
         if isinstance(calibration, str):
             return scored.placement, calibration
+        known = calibration.card.single_treatment
+        if known is not None and _has_others(plate, known):
+            return scored.placement, OTHER_TREATMENTS.format(treatment=known)
         baseline_day, readout_day = self._days
         placement, drift = by_deterioration(
             scored,
@@ -136,7 +149,7 @@ class ProfileCalibrations:
             readout_day=readout_day,
             seed=self._seed,
         )
-        if drift.outside:
+        if drift is not None and drift.outside:
             return scored.placement, drift_sentence(drift)
         return placement, ""
 

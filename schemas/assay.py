@@ -1,7 +1,7 @@
 """Parse the viability assay of a plate, a table of its wells, into an :class:`Assay`."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from pydantic import Field
 
@@ -17,6 +17,14 @@ MAX_PERCENT = 200.0
 """Largest accepted viability in % of the control."""
 MIN_WELLS = 2
 """Smallest number of measured wells in an assay file."""
+MIN_UNTREATED_PERCENT = 50.0
+"""Viability in % of the control below which an untreated well contradicts its label."""
+MAX_CONTRADICTIONS = 0.2
+"""Largest share of the untreated wells of a plate that may contradict their label."""
+MIN_CONTRADICTIONS = 2
+"""Smallest number of contradictions for which an assay is refused."""
+MAX_NAMED_WELLS = 5
+"""Largest number of wells that an error names."""
 
 
 class Assay(FrozenModel):
@@ -34,7 +42,9 @@ class Assay(FrozenModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def parse_assay(table: Table, *, plate: str, wells: Collection[str]) -> Assay:
+def parse_assay(
+    table: Table, *, plate: str, wells: Collection[str], untreated: Collection[str] = ()
+) -> Assay:
     """Return the Assay in a Table of a plate with these wells; errors contain the file's name.
 
     Parameters
@@ -45,6 +55,8 @@ def parse_assay(table: Table, *, plate: str, wells: Collection[str]) -> Assay:
         Plate id.
     wells
         Wells of the plate map; other wells are refused.
+    untreated
+        Untreated wells of the plate map. An assay in which many of them are dead is refused.
 
     Raises
     ------
@@ -62,9 +74,33 @@ def parse_assay(table: Table, *, plate: str, wells: Collection[str]) -> Assay:
             f"all {len(values)} wells have viability {next(iter(values.values())):g} %; "
             "expected values that differ"
         )
+    of_untreated = {well: value for well, value in values.items() if well in untreated}
+    if not problems and (problem := contradiction(of_untreated)):
+        problems.append(problem)
     if problems:
         raise PlateMapError(table.name, joined(problems))
     return Assay(plate=plate, viability_percent=values)
+
+
+def contradiction(untreated: Mapping[str, float]) -> str:
+    """Return the problem of an assay in which many untreated wells are dead, or an empty text.
+
+    Such an assay belongs to another plate, or to the plate in another orientation.
+
+    Parameters
+    ----------
+    untreated
+        Viability in % of the control by untreated well.
+    """
+    dead = {well: value for well, value in untreated.items() if value < MIN_UNTREATED_PERCENT}
+    if len(dead) < MIN_CONTRADICTIONS or len(dead) <= MAX_CONTRADICTIONS * len(untreated):
+        return ""
+    named = ", ".join(f"{well} {value:.0f} %" for well, value in [*dead.items()][:MAX_NAMED_WELLS])
+    return (
+        f"the assay contradicts the plate map: {len(dead)} of {len(untreated)} untreated wells "
+        f"have a viability below {MIN_UNTREATED_PERCENT:g} % ({named}); expected the assay of this "
+        "plate, in its orientation, in percent of its untreated wells"
+    )
 
 
 def parse_percent(text: str) -> float:

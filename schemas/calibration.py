@@ -10,6 +10,15 @@ MethodChoice = Literal["auto", "departure", "deterioration"]
 """Configured method; ``auto`` selects deterioration where a valid calibration exists."""
 
 
+PercentBasis = Literal["prior", "model", "conformal"]
+"""Basis of a predicted percentage and its interval.
+
+``prior``: one assay plate, so that the difference between plates is known from simulated
+laboratories alone. ``model``: a model of the errors on few left-out plates. ``conformal``: the
+errors on nine or more left-out plates.
+"""
+
+
 class MethodRequest(FrozenModel):
     """Request of a person for the method of one plate, instead of the configured choice."""
 
@@ -47,6 +56,29 @@ class Drift(FrozenModel):
     """True if the distance is beyond the accepted range; the model is then not used
     for this plate.
     """
+
+
+class ErrorModel(FrozenModel):
+    """Variances of the prediction errors on a new plate (``inference/deterioration/intervals.py``).
+
+    The standard deviation of a treated well with p percent is √((``slope_sd`` p)² +
+    ``treatment_points``² + ``well_points``²).
+    """
+
+    basis: PercentBasis
+    """Origin of the width of the intervals."""
+    slope_sd: float
+    """Standard deviation between plates of the ratio of measured to predicted deterioration."""
+    treatment_points: float
+    """Standard deviation of the effect of a treatment, in percentage points."""
+    well_points: float
+    """Standard deviation between wells of one treatment, in percentage points."""
+    untreated_points: float
+    """Standard deviation of the errors of untreated wells, in percentage points."""
+    degrees_of_freedom: float
+    """Degrees of freedom of the difference between plates."""
+    reach: float
+    """Half of the 90 % interval, in standard deviations."""
 
 
 class CalibrationCard(FrozenModel):
@@ -93,14 +125,33 @@ class CalibrationCard(FrozenModel):
     """Smallest measured deterioration in percent."""
     percent_high: float | None
     """Largest measured deterioration in percent."""
-    left_out_percent: tuple[float, ...] = ()
-    """Predicted deterioration of each well when its plate was left out."""
-    left_out_error: tuple[float, ...] = ()
-    """Measured minus predicted deterioration of the same wells; prediction intervals use these
-    errors.
+    treated_error_points: float | None = None
+    """Mean absolute error of treated wells that were left out, in percentage points."""
+    errors: ErrorModel | None = None
+    """Errors on a new plate, from which the intervals are computed; null in a card of an earlier
+    version, and where the card is not valid for lack of data.
     """
+    single_treatment: str | None = None
+    """The only treatment of the assay plates, if there is just one. The errors are then those
+    within this treatment, and other treatments and mechanisms cannot be predicted.
+    """
+    confounded: tuple[str, ...] = ()
+    """Assay plates whose treated wells are all on one side of all untreated wells: the effects of
+    the treatment and of the side of the plate cannot be separated.
+    """
+    left_out_percent: tuple[float, ...] = ()
+    """Predicted deterioration of each well when its plate was left out. With a single plate, the
+    treatment of the well was left out.
+    """
+    left_out_error: tuple[float, ...] = ()
+    """Measured minus predicted deterioration of the same wells."""
     left_out_treatment_error: tuple[float, ...] = ()
-    """Measured minus predicted deterioration of treatment means when their plate was left out."""
+    """Measured minus predicted deterioration of treatment means when they were left out."""
+
+    @property
+    def is_driven_by_prior(self) -> bool:
+        """True if the percentages rest on one plate and on simulated laboratories."""
+        return self.errors is not None and self.errors.basis == "prior"
 
     def summary(self) -> "CalibrationCard":
         """Return a copy of the card without the values of single wells, for use in a ranking."""

@@ -94,6 +94,13 @@ class ScaleFrom(StrEnum):
     MAP = "map"
 
 
+class DividedBy(StrEnum):
+    """Direction in which a half-divided plate is divided."""
+
+    COLUMNS = "columns"  # the left and the right half
+    ROWS = "rows"  # the upper and the lower half
+
+
 class WellEntry(BaseModel):
     """One row of a table of wells: a well with its group and treatment."""
 
@@ -133,6 +140,10 @@ class PlateFile(BaseModel):
     line: LineName | None = None
     """Cell line; plates without this key belong to one line."""
     wells: Literal["inner60"] | tuple[WellName, ...] = "inner60"
+    divided_by: DividedBy | None = None
+    """Declares a half-divided plate: all untreated wells in one half, and one treatment in the
+    other. None: any layout.
+    """
     plate_wells: PlateWells | None = None
     """Number of wells of the plate, for a microscope of this service; None: the configured one."""
     acquire_at: TimeOfDay | None = None
@@ -188,15 +199,30 @@ class PlateMap(PlateFile):
         return tuple(entry.well for entry in self.entries if entry.group is not Group.BLANK)
 
     @property
+    def untreated_wells(self) -> frozenset[str]:
+        """Names of the untreated wells, those with a vehicle included."""
+        return frozenset(entry.well for entry in self.entries if entry.group is Group.UNTREATED)
+
+    @property
+    def treatments(self) -> frozenset[str]:
+        """Treatments of all wells that are neither untreated nor blank."""
+        return frozenset(
+            entry.treatment
+            for entry in self.entries
+            if entry.group not in (Group.UNTREATED, Group.BLANK)
+        )
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the content without run, notes and imaging; a corrected map has another.
 
         Imaging times, the plate format and notes do not influence the order of a ranking. A map
-        without ``um_per_px_from`` has the digest that it had before this key existed.
+        without ``um_per_px_from`` or ``divided_by`` has the digest that it had before these keys
+        existed.
         """
         excluded = {"acquire_at", "acquire_days", "notes", "plate_wells"}
-        if self.um_per_px_from is None:
-            excluded.add("um_per_px_from")
+        later = {"um_per_px_from": self.um_per_px_from, "divided_by": self.divided_by}
+        excluded |= {key for key, value in later.items() if value is None}
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()
 
 
@@ -231,6 +257,8 @@ def parse_plate_map(toml_text: str, wells: Table, *, toml_name: str) -> PlateMap
             )
     if plate_file.plate_wells is not None:
         _check_wells_of_plate(entries, plate_file.plate_wells, wells.name, toml_name)
+    if plate_file.divided_by is not None:
+        _check_halves(entries, plate_file.divided_by, wells.name, toml_name)
     written = [entry.treatment for entry in entries]
     names = treatment_names(written)
     return PlateMap(
@@ -255,6 +283,42 @@ def _check_wells_of_plate(
             table_name,
             f"{', '.join(outside)} listed here, but `plate_wells` in {toml_name} is {plate_wells}; "
             f"expected wells up to {well_at(rows, columns)}",
+        )
+
+
+def _check_halves(
+    entries: list[WellEntry], divided_by: DividedBy, table_name: str, toml_name: str
+) -> None:
+    """Raise PlateMapError unless one half has all untreated wells, and the other one treatment."""
+    axis = 1 if divided_by is DividedBy.COLUMNS else 0
+    untreated, treated = (
+        {
+            entry.well: row_column(entry.well)[axis]
+            for entry in entries
+            if (entry.group is Group.UNTREATED) is wanted and entry.group is not Group.BLANK
+        }
+        for wanted in (True, False)
+    )
+    said = f"but `divided_by` in {toml_name} is {str(divided_by)!r}"
+    if not untreated or not treated:
+        missing = "treated" if untreated else "untreated"
+        raise PlateMapError(
+            table_name, f"no {missing} wells, {said}; expected one half of each kind"
+        )
+    if max(untreated.values()) >= min(treated.values()) and max(treated.values()) >= min(
+        untreated.values()
+    ):
+        first, last = (find(untreated, key=lambda well: untreated[well]) for find in (min, max))
+        raise PlateMapError(
+            table_name,
+            f"untreated wells from {first} to {last} are in both halves, {said}; expected all "
+            f"untreated wells in {divided_by} before or after those of the treated wells",
+        )
+    names = {entry.treatment for entry in entries if entry.well in treated}
+    if len(names) > 1:
+        raise PlateMapError(
+            table_name,
+            f"{len(names)} treatments ({', '.join(sorted(names))}), {said}; expected one",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.calibration import CalibrationCard, Drift, Method
+from schemas.calibration import CalibrationCard, Drift, Method, PercentBasis
 from schemas.dose_response import Combination, DoseResponse
 from schemas.frozen_model import FrozenModel
 from schemas.plate_map import Group
@@ -96,7 +96,9 @@ class TreatmentRank(FrozenModel):
     deterioration. If the method is deterioration: predicted percentage, 0 to 100.
     """
     score_low: float
-    """Lower end of the score's 90 % interval."""
+    """Lower end of the score's 90 % interval. If the method is deterioration, a value below 0 is a
+    viability above that of the control.
+    """
     score_high: float
     """Upper end of the score's 90 % interval."""
     rank_low: int
@@ -119,6 +121,11 @@ class TreatmentRank(FrozenModel):
     """Upper end of the 90 % interval of the effect size."""
     chance_best: float = 0.0
     """Probability that this treatment has the strongest effect of the plate."""
+    percent_basis: PercentBasis | None = None
+    """Basis of the percentage and its interval: ``prior`` (one assay plate: the percentage is
+    driven by the prior, and the order is more reliable), ``model`` (fewer than nine assay plates)
+    or ``conformal``. Null if the method is departure.
+    """
     embedding_share: float | None = Field(default=None, ge=0, le=1)
     """Contribution of the embedding to the score, 0 to 1, as the mean over the wells. It is the
     fraction of the squared departure, or the part of the predicted percentage, that is due to the
@@ -179,11 +186,15 @@ class WellRank(FrozenModel):
     deterioration_percent: float | None
     """Predicted deterioration in percent; null without a calibration."""
     deterioration_low: float | None
-    """Lower end of the 90 % prediction interval in percent."""
+    """Lower end of the 90 % prediction interval in percent; below 0 is a viability above that of
+    the control.
+    """
     deterioration_high: float | None
     """Upper end of the 90 % prediction interval in percent."""
     deterioration_assumed: bool = False
     """True for exploded tissue, for which 100 % is assumed."""
+    percent_basis: PercentBasis | None = None
+    """Basis of the percentage and its interval, as for treatments; null without a prediction."""
     flags: tuple[Flag, ...]
     """Reasons to inspect the image."""
     unsure: tuple[Unsure, ...] = ()

@@ -47,6 +47,7 @@ class Layout(StrEnum):
 
     SCREEN = "screen"  # 18 untreated (6 of them vehicle), 6 with the single dose, 12 treatments × 3
     HALF = "half"  # 30 untreated, 3 with the single dose, 9 treatments × 3
+    DIVIDED = "divided"  # 30 untreated in one half, 30 with one combination in the other
 
 
 class OpticsName(StrEnum):

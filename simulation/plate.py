@@ -22,6 +22,11 @@ _FIRST_SEEDING = datetime(2026, 11, 2, 9, 0, tzinfo=timezone(timedelta(hours=1))
 _DOSED_AT = time(14, 0)
 _ROWS, _COLUMNS = range(2, 8), range(2, 12)  # of the inner 60 wells; 1 = A
 _REPLICATES = 3
+_REPLICATE_SCATTER = 0.12  # standard deviation between replicate wells, in log odds of the kill
+_DIVIDED_SCATTER = 0.4  # the same of a divided plate: 3 to 13 points, as in the real time course
+_POSITION_EFFECT = 0.02  # standard deviation of the effects of edge and column on a divided plate
+_MIDDLE_COLUMN, _HALF_WIDTH = 6.5, 4.5  # of the inner 60 wells
+_COMBINATION_LEVELS = (0.35, 0.75)  # kill of the combination of a divided plate
 _SINGLE_DOSE = Dose("gemcitabine", 1.0, "uM")
 _COMPOUND_NAMES = (
     "paclitaxel",
@@ -109,6 +114,9 @@ class VirtualPlate:
     seeded_at: datetime
     wells: tuple[WellPlan, ...]
     size_spread: float = 0.06  # standard deviation between wells of the log radius
+    edge_effect: float = 0.0  # of the log radius of wells at the edge of the inner 60
+    column_effect: float = 0.0  # of the log radius from the middle to the last column
+    is_divided: bool = False  # layout DIVIDED
 
     @property
     def dosed_at(self) -> datetime:
@@ -118,6 +126,12 @@ class VirtualPlate:
             _DOSED_AT,
             self.seeded_at.tzinfo,
         )
+
+    def place_factor(self, plan: WellPlan) -> float:
+        """Return the factor of the radius at the position of a well."""
+        at_edge = plan.row in (_ROWS[0], _ROWS[-1]) or plan.column in (_COLUMNS[0], _COLUMNS[-1])
+        along = (plan.column - _MIDDLE_COLUMN) / _HALF_WIDTH
+        return math.exp(self.edge_effect * at_edge + self.column_effect * along)
 
     def taken_at(self, plan: WellPlan, day: int) -> datetime:
         """Return the time at which the robot images a well on a culture day.
@@ -137,6 +151,7 @@ class VirtualPlate:
             f"dosed_at = {self.dosed_at.isoformat()}\n"
             f"readout_day = {READOUT_DAY}\n"
             f"um_per_px = {um_per_px:.6g}\n"
+            + ('divided_by = "columns"\n' if self.is_divided else "")
         )
 
     def plate_map_csv(self) -> str:
@@ -186,8 +201,16 @@ def plan_plate(
     """
     rng = random_generator(seed, RandomPurpose.PLAN, index)
     chosen = tuple(mechanisms) if mechanism is None else (mechanism,)
-    compounds, treatments = _choose_treatments(rng, chosen, layout, arrest_emax)
-    positions = _choose_positions(rng, layout)
+    is_divided = layout is Layout.DIVIDED
+    compounds, treatments = (
+        _choose_combination(rng, chosen, arrest_emax)
+        if is_divided
+        else _choose_treatments(rng, chosen, layout, arrest_emax)
+    )
+    positions = _choose_halves(rng) if is_divided else _choose_positions(rng, layout)
+    replicates = len(positions.screening) // len(treatments)
+    scatter = _DIVIDED_SCATTER if is_divided else _REPLICATE_SCATTER
+    edge, column = rng.normal(0, _POSITION_EFFECT, 2).tolist() if is_divided else (0.0, 0.0)
     wells = [
         _plan_untreated(row, column, vehicle=layout is Layout.SCREEN and number % _REPLICATES == 0)
         for number, (row, column) in enumerate(positions.untreated)
@@ -197,11 +220,13 @@ def plan_plate(
     ]
     screening = [
         (position, *treatment)
-        for position, treatment in zip(positions.screening, treatments * _REPLICATES, strict=True)
+        for position, treatment in zip(positions.screening, treatments * replicates, strict=True)
     ]
     for group, treated in ((Group.SINGLE_DOSE, single_dose), (Group.SCREENING, screening)):
         wells += [
-            _plan_treated(seed, index, position, group, treatment, compounds, interaction)
+            _plan_treated(
+                seed, index, position, group, treatment, compounds, interaction, scatter=scatter
+            )
             for position, treatment, interaction in treated
         ]
     return VirtualPlate(
@@ -210,6 +235,9 @@ def plan_plate(
         index=index,
         seeded_at=_FIRST_SEEDING + timedelta(days=index - 1),
         wells=tuple(sorted(wells, key=lambda plan: plan.key)),
+        edge_effect=edge,
+        column_effect=column,
+        is_divided=is_divided,
     )
 
 
@@ -245,6 +273,40 @@ def _choose_positions(rng: np.random.Generator, layout: Layout) -> _Positions:
         tuple(single_dose),
         tuple((int(row), int(column)) for row, column in screening),
     )
+
+
+def _choose_halves(rng: np.random.Generator) -> _Positions:
+    """Return the untreated wells of one half of the columns, and treated wells of the other."""
+    halves = [
+        tuple(
+            (row, column)
+            for row in _ROWS
+            for column in _COLUMNS
+            if (column < _MIDDLE_COLUMN) is left
+        )
+        for left in (True, False)
+    ]
+    first = int(rng.integers(2))
+    return _Positions(halves[first], (), halves[1 - first])
+
+
+def _choose_combination(
+    rng: np.random.Generator, mechanisms: tuple[DeathMechanism, ...], arrest_emax: float
+) -> tuple[dict[str, Compound], list[tuple[Treatment, float]]]:
+    """Return two random compounds by name, and their combination as the only treatment."""
+    names = [str(name) for name in rng.permutation(_COMPOUND_NAMES)[:2]]
+    order = rng.permutation(np.resize(rng.permutation(len(mechanisms)), len(names)))
+    compounds = {
+        name: _choose_compound(rng, name, mechanisms[place], arrest_emax)
+        for name, place in zip(names, order, strict=True)
+    }
+    level = float(rng.uniform(*_COMBINATION_LEVELS))
+    of_each = 1 - math.sqrt(1 - level)  # Bliss independence
+    doses = sorted(
+        (each.dose_for_kill(each.emax * of_each) for each in compounds.values()),
+        key=lambda dose: dose.compound,
+    )
+    return compounds, [(Treatment(tuple(doses)), 0.0)]
 
 
 def _choose_treatments(
@@ -340,20 +402,23 @@ def _plan_treated(
     treatment: Treatment,
     compounds: dict[str, Compound],
     interaction: float,
+    *,
+    scatter: float,
 ) -> WellPlan:
     """Return the plan of a treated well.
 
     Doses combine by Bliss independence, with an interaction in log odds. Replicate wells differ by
-    a random amount. Mechanism and time course are those of the drug with the largest kill.
+    a random amount with the standard deviation ``scatter``, in log odds. Mechanism and time course
+    are those of the drug with the largest kill.
     """
     row, column = position
     kills = {dose.compound: compounds[dose.compound].kill(dose.amount) for dose in treatment.doses}
     leading = compounds[max(kills, key=lambda name: kills[name])]
     fraction = min((1 - math.prod(1 - kill for kill in kills.values())) / leading.emax, 0.98)
-    scatter = float(
-        random_generator(seed, RandomPurpose.REPLICATE, index, row, column).normal(0, 0.12)
+    deviation = float(
+        random_generator(seed, RandomPurpose.REPLICATE, index, row, column).normal(0, scatter)
     )
-    odds = fraction / (1 - fraction) * math.exp(interaction + scatter)
+    odds = fraction / (1 - fraction) * math.exp(interaction + deviation)
     kill = leading.emax * odds / (1 + odds)
     return WellPlan(
         well_at(row, column),

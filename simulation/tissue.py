@@ -103,6 +103,7 @@ def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLin
     doublings = (day - DOSED_ON_DAY) * pace / line.doubling_days
     looseness = float(np.exp(-(day - 1) / 1.2))  # seeded cells aggregate in the first days
     radius = line.radius_um * size * 2 ** (doublings / 3) * (1 + 0.8 * looseness)
+    radius *= plate.place_factor(plan)
     untreated = Tissue(
         seed=plate.seed,
         plate_index=plate.index,

@@ -155,6 +155,7 @@ class AssayFiles:
                 read_table(self._root, version.path, ASSAY_COLUMNS, "an assay"),
                 plate=plate_map.plate,
                 wells=plate_map.by_well,
+                untreated=plate_map.untreated_wells,
             )
             for version in versions
         )

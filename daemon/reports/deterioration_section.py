@@ -1,5 +1,6 @@
 """Text of a report about predicted deterioration: wells and the calibration."""
 
+from inference.deterioration.calibration_limits import calibration_limits
 from schemas.calibration import CalibrationCard
 from schemas.ranking import Ranking, WellRank
 
@@ -7,7 +8,8 @@ SCORE_MEANINGS = {
     "departure": "0 = like untreated; larger = further towards deterioration.",
     "deterioration": (
         "The score is the mean predicted deterioration of the wells: 0 = like untreated, "
-        "100 = dead. For exploded wells 100 is assumed."
+        "100 = dead. For exploded wells 100 is assumed. An interval below 0 is a viability above "
+        "that of the untreated wells."
     ),
 }
 """Explanation of a score, by ranking method."""
@@ -23,7 +25,8 @@ def format_deterioration(row: WellRank) -> str:
         return f"deterioration {row.deterioration_percent:.0f} % (assumed)"
     known = row.deterioration_low is not None and row.deterioration_high is not None
     interval = f" ({row.deterioration_low:.0f} … {row.deterioration_high:.0f})" if known else ""
-    return f"deterioration {row.deterioration_percent:.0f} %{interval}"
+    prior = ", driven by the prior" if row.percent_basis == "prior" else ""
+    return f"deterioration {row.deterioration_percent:.0f} %{interval}{prior}"
 
 
 def deterioration_facts(ranking: Ranking) -> dict[str, str]:
@@ -32,6 +35,8 @@ def deterioration_facts(ranking: Ranking) -> dict[str, str]:
         return {}
     used = ranking.method == "deterioration"
     facts = {"Calibration" if used else "Calibration (not used)": _calibration(ranking.calibration)}
+    if used and (limits := calibration_limits(ranking.calibration)):
+        facts["Limits of the calibration"] = " ".join(limits)
     if ranking.drift is not None:
         where = "outside" if ranking.drift.outside else "within"
         facts["Drift"] = (
@@ -45,15 +50,19 @@ def deterioration_facts(ranking: Ranking) -> dict[str, str]:
 def _calibration(card: CalibrationCard) -> str:
     """Return model, assay plates, error and digest of a calibration as text."""
     features = "embedding and measures" if card.representation == "both" else card.representation
+    plates = "1 assay plate" if len(card.plates) == 1 else f"{len(card.plates)} assay plates"
     parts = [
         f"{card.model} on {features}",
-        f"{len(card.plates)} assay plates ({', '.join(card.plates)}), {card.wells} wells",
+        f"{plates} ({', '.join(card.plates)}), {card.wells} wells",
     ]
     if card.mean_error_points is not None and card.untreated_error_points is not None:
+        left_out = "plates" if len(card.plates) > 1 else "treatments"
         parts.append(
-            f"mean error on plates left out {card.mean_error_points:.1f} points "
+            f"mean error on {left_out} left out {card.mean_error_points:.1f} points "
             f"({card.untreated_error_points:.1f} without images)"
         )
+    if card.treated_error_points is not None:
+        parts.append(f"of treated wells {card.treated_error_points:.1f} points")
     if card.spearman is not None and card.worst_spearman is not None:
         parts.append(f"Spearman {card.spearman:.2f} (worst plate {card.worst_spearman:.2f})")
     if card.percent_low is not None and card.percent_high is not None:

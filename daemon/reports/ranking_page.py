@@ -142,6 +142,8 @@ def _treatment_row(row: TreatmentRank, low: float, high: float) -> str:
     bar = interval_bar(row.score, row.score_low, row.score_high, low, high)
     wells = f'<span title="{escape(", ".join(row.wells))}">{len(row.wells)}</span>'
     score = f"{row.score:.2f} <small>{row.score_low:.2f} … {row.score_high:.2f}</small>"
+    if row.percent_basis == "prior":
+        bar += "<small>driven by the prior</small>"
     if row.embedding_share is not None:
         bar += f"<small>embedding: {row.embedding_share:.0%}</small>"
     possible = format_rank_range(row.rank_low, row.rank_high)

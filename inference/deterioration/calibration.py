@@ -1,37 +1,53 @@
 """Calibration of a deterioration model on plates with a viability assay.
 
-The model is selected by its error on left-out plates. The calibration also predicts intervals and
-the distance of a plate from the calibration plates.
+The model is selected by its error on left-out plates, or with a single plate on left-out
+treatments. The calibration also predicts intervals and the distance of a plate from the calibration
+plates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import cast
 
 import numpy as np
-import scipy
 
+from inference.deterioration.assay_checks import (
+    check_assay,
+    check_not_copied,
+    is_confounded,
+    single_treatment,
+)
+from inference.deterioration.calibration_gates import (
+    problem_of_size,
+    problems_of_errors,
+    spearman,
+)
 from inference.deterioration.features import FeatureSpace, PlateFeatures
+from inference.deterioration.intervals import (
+    LeftOutPlate,
+    fit_error_model,
+    prediction_interval,
+)
 from inference.deterioration.kernel_model import KernelModel
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
 from inference.deterioration.plate_distance import plate_distance
 from schemas.arrays import BoolArray, Float64Array, IndexArray
-from schemas.calibration import CalibrationCard
+from schemas.calibration import CalibrationCard, ErrorModel
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
 
-CALIBRATION_VERSION = 2
+CALIBRATION_VERSION = 3
 """Version of the training procedure; another version gives another calibration."""
-MIN_PLATES = 4
+MIN_PLATES = 1
 """Smallest number of assay plates of a valid calibration."""
-MAX_ERROR_SHARE = 0.8
-"""Largest error of a valid model, as a fraction of the error without images."""
-INTERVAL = (0.05, 0.95)
-"""Quantiles of the 90 % prediction interval."""
-INTERVAL_NEIGHBOURS = 80
-"""Number of left-out wells with similar predictions whose errors form an interval."""
+SINGLE_PLATE_MODEL = MEAN_OF_MODELS
+"""Model of a single assay plate, on which no model can be chosen; it had the best order in
+simulated laboratories.
+"""
+PARTS_OF_SINGLE_PLATE = 5
+"""Number of parts of a single assay plate that are left out in turn."""
 MAX_RELATIVE_DISTANCE = 2.0
 """Largest distance of a plate, relative to the largest distance of a calibration plate from the
 others.
@@ -81,7 +97,7 @@ class Prediction:
     """Predicted deterioration in percent of N wells; NaN for wells without both images."""
 
     percent: Float64Array  # (N,) 0…100
-    low: Float64Array  # (N,) lower limit of the 90 % interval
+    low: Float64Array  # (N,) lower limit of the 90 % interval, below 0 above the control
     high: Float64Array  # (N,) upper limit of the 90 % interval
 
 
@@ -111,8 +127,10 @@ class Calibration:
         percent[plate.has_both] = np.clip(
             self.predict_rows(self.space.transform(plate)[plate.has_both]), 0.0, 100.0
         )
-        low, high = self._interval(percent)
-        return Prediction(percent, np.clip(low, 0.0, 100.0), np.clip(high, 0.0, 100.0))
+        if self.card.errors is None:
+            unknown = np.full(len(percent), np.nan)
+            return Prediction(percent, unknown, unknown)
+        return Prediction(percent, *prediction_interval(self.card.errors, percent, plate.untreated))
 
     def embedding_share(
         self, trajectories: Trajectories, *, dosing_day: int, readout_day: int
@@ -143,34 +161,20 @@ class Calibration:
         )
         return share
 
-    def _interval(self, percent: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return the 90 % interval of each prediction from errors on left-out plates.
-
-        The errors are those of wells with similar predictions (conformal prediction: Lei et al., J.
-        Am. Stat. Assoc. 113, 2018).
-        """
-        predictions, errors = (
-            np.array(self.card.left_out_percent),
-            np.array(self.card.left_out_error),
-        )
-        low, high = np.full_like(percent, np.nan), np.full_like(percent, np.nan)
-        for well in np.flatnonzero(np.isfinite(percent)):
-            near = errors[
-                np.argsort(np.abs(predictions - percent[well]), kind="stable")[:INTERVAL_NEIGHBOURS]
-            ]
-            low[well], high[well] = percent[well] + np.quantile(
-                near, INTERVAL, method="inverted_cdf"
-            )
-        return low, high
-
     @property
-    def treatment_error(self) -> float:
-        """90 % quantile of the absolute error of treatment means, in percentage points."""
-        return float(np.quantile(np.abs(self.card.left_out_treatment_error), 0.9, method="higher"))
+    def errors(self) -> ErrorModel:
+        """Errors on a new plate; raise ProfileError if the card has none."""
+        if self.card.errors is None:
+            raise ProfileError(
+                ", ".join(self.card.plates),
+                "the calibration has no errors on left-out plates; expected a valid calibration of "
+                "this version of SpheroRank",
+            )
+        return self.card.errors
 
     @cached_property
     def usual_distances(self) -> Float64Array:
-        """(plates,) distance of each calibration plate from the others."""
+        """(plates,) distance of each calibration plate from the others; 0 with fewer than three."""
         return np.array(
             [
                 plate_distance(
@@ -219,7 +223,8 @@ def calibrate(
     """Cross-validate models on AssayPlates; return the CalibrationCard of the best with its errors.
 
     One plate at a time is left out. The errors are those of the whole procedure: the model that
-    predicts a left-out plate is selected by its errors on the other plates.
+    predicts a left-out plate is selected by its errors on the other plates. A single plate is
+    divided by treatments into parts, which are left out in turn.
 
     Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
@@ -241,13 +246,76 @@ def calibrate(
     if len(training) < min_plates:
         too_few = f"{len(training)} assay plates; expected at least {min_plates}"
         return blank.model_copy(update={"why_not": (too_few, *skipped)})
-    candidates = _evaluate_candidates(training, seed, tick)
-    best = _select(candidates, np.ones(len(training), dtype=np.bool_))
+    treated = sum(bool(name) for plate in training for name in plate.treatments)
+    if problem := problem_of_size(len(training), blank.wells, treated):
+        return blank.model_copy(update={"why_not": (problem, *skipped)})
+    parts = training if len(training) > 1 else _parts_of_plate(training[0], seed)
+    candidates = _evaluate_candidates(parts, seed, tick)
+    if len(training) == 1:
+        candidates = [each for each in candidates if each.model == SINGLE_PLATE_MODEL] or candidates
+    best = _select(candidates, np.ones(len(parts), dtype=np.bool_))
     nested = [
-        _select(candidates, np.arange(len(training)) != out).predicted[out]
-        for out in range(len(training))
+        _select(candidates, np.arange(len(parts)) != out).predicted[out]
+        for out in range(len(parts))
     ]
-    return blank.model_copy(update=_card_entries(best, nested, training, skipped))
+    left_out = [
+        LeftOutPlate(predicted, part.percent, part.treatments)
+        for predicted, part in zip(nested, parts, strict=True)
+    ]
+    of_plates = left_out if len(training) > 1 else [_joined(left_out)]
+    entries = _card_entries(best, of_plates, _error_without_images(parts))
+    card = blank.model_copy(update=entries | _limits_of_layout(training))
+    problems = problems_of_errors(card, of_plates)
+    return card.model_copy(update={"valid": not problems, "why_not": (*problems, *skipped)})
+
+
+def _parts_of_plate(plate: _TrainingPlate, seed: int) -> list[_TrainingPlate]:
+    """Return the parts of a single plate, which are left out in turn.
+
+    All wells of a treatment are in one part. Untreated wells, and the wells of a treatment that is
+    the only one, are divided among the parts.
+    """
+    names = np.array(plate.treatments)
+    treated = [name for name in dict.fromkeys(plate.treatments) if name]
+    rng = np.random.default_rng(seed)
+    units = [np.flatnonzero(names == name) for name in treated]
+    if len(treated) == 1:
+        units = [np.array([row]) for row in units[0]]
+    untreated = [np.array([row]) for row in np.flatnonzero(names == "")]
+    members: list[list[int]] = [[] for _ in range(min(PARTS_OF_SINGLE_PLATE, len(units)))]
+    for kind in (units, untreated):
+        for place, number in enumerate(rng.permutation(len(kind))):
+            members[place % len(members)] += kind[number].tolist()
+    return [
+        replace(
+            plate,
+            rows=plate.rows[rows],
+            percent=plate.percent[rows],
+            treatments=tuple(plate.treatments[row] for row in rows),
+        )
+        for rows in members
+    ]
+
+
+def _joined(parts: Sequence[LeftOutPlate]) -> LeftOutPlate:
+    """Return the predictions of the parts of one plate as those of one plate."""
+    return LeftOutPlate(
+        np.concatenate([part.predicted for part in parts]),
+        np.concatenate([part.measured for part in parts]),
+        tuple(name for part in parts for name in part.treatments),
+    )
+
+
+def _limits_of_layout(training: Sequence[_TrainingPlate]) -> dict[str, object]:
+    """Return the entries of the card about treatments that the assay plates cannot separate."""
+    return {
+        "single_treatment": single_treatment([plate.treatments for plate in training]),
+        "confounded": tuple(
+            plate.features.name
+            for plate in training
+            if is_confounded([plate.features.wells[row] for row in plate.rows], plate.treatments)
+        ),
+    }
 
 
 def _select(candidates: Sequence[_Candidate], plates: BoolArray) -> _Candidate:
@@ -298,39 +366,33 @@ def _evaluate_candidates(
 
 def _card_entries(
     best: _Candidate,
-    left_out: Sequence[Float64Array],
-    training: Sequence[_TrainingPlate],
-    skipped: tuple[str, ...],
+    left_out: Sequence[LeftOutPlate],
+    without_images: float,
 ) -> dict[str, object]:
     """Return the entries of the card about the selected model.
 
     ``left_out`` are the predictions for each plate, by the model that the other plates selected.
+    ``without_images`` is the mean absolute error of predictions that use no image.
     """
-    measured = np.concatenate([plate.percent for plate in training])
-    predicted = np.concatenate(left_out)
-    error = float(np.abs(measured - predicted).mean())
-    without_images = _error_without_images(training)
-    valid = error <= MAX_ERROR_SHARE * without_images
-    correlations = [
-        _spearman(one, plate.percent) for one, plate in zip(left_out, training, strict=True)
-    ]
+    measured = np.concatenate([plate.measured for plate in left_out])
+    predicted = np.concatenate([plate.predicted for plate in left_out])
+    treated = ~np.concatenate([plate.untreated for plate in left_out])
+    correlations = [spearman(plate.predicted, plate.measured) for plate in left_out]
     return {
         "model": best.model,
         "representation": best.representation,
-        "valid": valid,
-        "why_not": skipped if valid else (_error_too_large(error, without_images), *skipped),
-        "mean_error_points": error,
+        "mean_error_points": float(np.abs(measured - predicted).mean()),
         "untreated_error_points": without_images,
+        "treated_error_points": float(np.abs(measured - predicted)[treated].mean()),
         "spearman": fmean(correlations),
         "worst_spearman": min(correlations),
         "percent_low": float(measured.min()),
         "percent_high": float(measured.max()),
+        "errors": fit_error_model(left_out),
         "left_out_percent": tuple(predicted.tolist()),
         "left_out_error": tuple((measured - predicted).tolist()),
         "left_out_treatment_error": tuple(
-            of_treatment
-            for one, plate in zip(left_out, training, strict=True)
-            for of_treatment in _treatment_errors(one, plate)
+            of_treatment for plate in left_out for of_treatment in _treatment_errors(plate)
         ),
     }
 
@@ -353,9 +415,11 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed:
     """Fit a model on all measured wells, without features that are constant among them."""
     features = np.concatenate([space.transform(plate.features)[plate.rows] for plate in plates])
     varies = features.std(axis=0) > 0
+    # Parts of a single plate have the same features, and are one plate for the model.
+    whole = [id(plate.features) for plate in plates]
     percent, numbers = (
         np.concatenate([plate.percent for plate in plates]),
-        np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates]),
+        np.repeat([whole.index(each) for each in whole], [len(plate.rows) for plate in plates]),
     )
     embedded = int(varies[len(varies) - space.embedded :].sum())
     model = KernelModel(embedded) if name == KERNEL else MODELS[name]
@@ -369,6 +433,15 @@ def _training_plates(plates: Sequence[AssayPlate]) -> tuple[list[_TrainingPlate]
     skipped: list[str] = []
     for plate in plates:
         try:
+            check_not_copied(
+                plate.trajectories.plate,
+                plate.deterioration_percent,
+                {
+                    other.trajectories.plate: other.deterioration_percent
+                    for other in plates
+                    if other is not plate
+                },
+            )
             training.append(_training_plate(plate, training[0].features if training else None))
         except ProfileError as error:
             skipped.append(f"skipped: {error}")
@@ -399,6 +472,7 @@ def _training_plate(plate: AssayPlate, first: PlateFeatures | None) -> _Training
     treatments = tuple(
         "" if features.untreated[row] else plate.trajectories.treatments[row] for row in rows
     )
+    check_assay(features.name, [features.wells[row] for row in rows], percent, treatments)
     return _TrainingPlate(features, rows, percent, treatments)
 
 
@@ -453,28 +527,9 @@ def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
     return float(min(np.abs(measured).mean(), usual.mean()))
 
 
-def _error_too_large(error: float, without_images: float) -> str:
-    """Return the reason why a model is not valid."""
-    return (
-        f"mean error {error:.1f} points on left-out plates, and {without_images:.1f} points "
-        f"without images; expected at most {MAX_ERROR_SHARE:.0%} of the latter"
-    )
-
-
-def _spearman(one: Float64Array, other: Float64Array) -> float:
-    """Return the Spearman correlation, or 0 if one of the variables is constant."""
-    return (
-        float(scipy.stats.spearmanr(one, other).statistic)
-        if np.ptp(one) > 0 and np.ptp(other) > 0
-        else 0.0
-    )
-
-
-def _treatment_errors(predicted: Float64Array, plate: _TrainingPlate) -> list[float]:
+def _treatment_errors(plate: LeftOutPlate) -> list[float]:
     """Return measured minus predicted deterioration of the mean of each treatment."""
     names = np.array(plate.treatments)
     return [
-        float((plate.percent - predicted)[names == name].mean())
-        for name in dict.fromkeys(plate.treatments)
-        if name
+        float(plate.error[names == name].mean()) for name in dict.fromkeys(plate.treatments) if name
     ]

@@ -10,7 +10,15 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from inference.deterioration.calibration import MAX_RELATIVE_DISTANCE, Calibration
+from inference.deterioration.calibration import (
+    MAX_RELATIVE_DISTANCE,
+    Calibration,
+)
+from inference.deterioration.calibration_limits import (
+    MIN_PLATES_FOR_RANGE,
+    calibration_limits,
+)
+from inference.deterioration.intervals import LOWEST_PERCENT, treatment_variances
 from inference.ranking.placement import Placement, ScoredPlate, TreatmentPlace, WellPlace
 from inference.ranking.thesis_scale import (
     ExplosionDegrees,
@@ -22,7 +30,7 @@ from inference.ranking.thesis_scale import (
 )
 from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
 from inference.ranking.well_tissue import WellTissue
-from schemas.calibration import Drift
+from schemas.calibration import Drift, ErrorModel, PercentBasis
 from schemas.ranking import Verdict
 from schemas.trajectory import Trajectories
 
@@ -30,9 +38,6 @@ Array = npt.NDArray[np.float64]
 
 EXPLODED_PERCENT = 100.0
 """Deterioration of exploded tissue, which is assumed without an assay."""
-NORMAL_90 = 1.645
-LARGE_SAMPLE_DF = 1000.0
-"""Degrees of freedom of an error estimated from many left-out treatments."""
 
 EXPLODED_NOTE = (
     "{count} exploded wells are assumed to be {percent:g} % deteriorated; they rank above all "
@@ -66,14 +71,18 @@ def drift_sentence(drift: Drift) -> str:
 
 def drift_of(
     trajectories: Trajectories, calibration: Calibration, *, dosing_day: int, readout_day: int
-) -> Drift:
+) -> Drift | None:
     """Return the Drift of Trajectories from a Calibration, given the dosing and readout day.
+
+    It is None if the calibration has too few plates to know the differences between plates.
 
     Raises
     ------
     ProfileError
         If the plate has no untreated wells that can be compared.
     """
+    if len(calibration.plates) < MIN_PLATES_FOR_RANGE:
+        return None
     distance, usual = (
         calibration.distance(trajectories, dosing_day=dosing_day, readout_day=readout_day),
         calibration.usual_distances,
@@ -94,7 +103,7 @@ def by_deterioration(
     dosing_day: int,
     readout_day: int,
     seed: int,
-) -> tuple[Placement, Drift]:
+) -> tuple[Placement, Drift | None]:
     """Return (Placement, Drift) of a ScoredPlate by a Calibration, from tissue and Trajectories.
 
     The order is by predicted deterioration: intact wells by predicted percent, and above them the
@@ -130,6 +139,7 @@ def by_deterioration(
             predicted.percent,
             predicted.low,
             predicted.high,
+            basis=calibration.errors.basis,
             has_grown=well in grown,
         )
         for well, place in departed.wells.items()
@@ -158,12 +168,13 @@ def by_deterioration(
                 predictable,
                 percents,
                 degrees.by_well,
-                calibration.treatment_error,
+                calibration.errors,
                 np.random.default_rng(seed),
             ),
             wells=wells,
             notes=(
                 *departed.notes,
+                *calibration_limits(calibration.card),
                 *_unpredicted(departed.treatments, predictable),
                 *((REFUSED_NOTE.format(wells=", ".join(refused)),) if refused else ()),
                 *(
@@ -186,6 +197,7 @@ def _percent_of(
     low: Array,
     high: Array,
     *,
+    basis: PercentBasis,
     has_grown: bool,
 ) -> WellPlace:
     """Return the percent of deterioration of one well; no score where it cannot be predicted."""
@@ -203,6 +215,7 @@ def _percent_of(
         deterioration_percent=own,
         deterioration_low=min(own, float(low[row])),
         deterioration_high=max(own, float(high[row])),
+        percent_basis=basis,
     )
 
 
@@ -248,13 +261,10 @@ def _place_treatments(
     treatments: Sequence[TreatmentPlace],
     wells: Mapping[str, WellPlace],
     degrees: Mapping[str, float],
-    error: float,
+    errors: ErrorModel,
     rng: np.random.Generator,
 ) -> tuple[TreatmentPlace, ...]:
-    """Return the treatments by efficacy rank.
-
-    ``error`` is the mean absolute error of a treatment's mean percent on plates that were left out.
-    """
+    """Return the treatments by efficacy rank, with intervals from the errors of the calibration."""
     if not treatments:
         return ()
     means = np.array(
@@ -272,21 +282,23 @@ def _place_treatments(
         for number, (each, mean) in enumerate(zip(treatments, means, strict=True))
     }
     ranks = _ranks(keys)
-    variance = np.full(len(treatments), (error / NORMAL_90) ** 2)
-    drawn: TreatmentScores = rank_treatments(
-        means, variance, np.full(len(treatments), LARGE_SAMPLE_DF), shared_variance=0.0, rng=rng
+    own, shared = treatment_variances(
+        errors, means, np.array([float(len(each.wells)) for each in treatments])
     )
+    freedom = np.full(len(treatments), errors.degrees_of_freedom)
+    drawn: TreatmentScores = rank_treatments(means, own, freedom, shared_variance=shared, rng=rng)
     placed = [
         replace(
             each,
             efficacy_rank=ranks[str(number)],
             scale_position=len(treatments) + 1 - ranks[str(number)],
             score=float(means[number]),
-            score_low=float(max(0.0, drawn.low[number])),
-            score_high=float(min(100.0, drawn.high[number])),
+            score_low=float(max(LOWEST_PERCENT, drawn.low[number])),
+            score_high=float(min(EXPLODED_PERCENT, drawn.high[number])),
             rank_low=min(int(drawn.rank_low[number]), ranks[str(number)]),
             rank_high=max(int(drawn.rank_high[number]), ranks[str(number)]),
             chance_best=float(drawn.chance_best[number]),
+            percent_basis=errors.basis,
         )
         for number, each in enumerate(treatments)
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.calibration import Method
+from schemas.calibration import Method, PercentBasis
 from schemas.plate_map import Group
 from schemas.quality import Flag
 from schemas.ranking import Direction, LabelDoubt, RankingQuality, Verdict
@@ -43,6 +43,7 @@ class TreatmentPlace:
     rank_high: int
     chance_best: float
     embedding_share: float | None  # of the score, 0 to 1; None: one part alone is compared
+    percent_basis: PercentBasis | None = None  # of a predicted percentage; None by departure
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class WellPlace:
     deterioration_low: float | None = None
     deterioration_high: float | None = None
     deterioration_assumed: bool = False
+    percent_basis: PercentBasis | None = None  # None without a predicted percentage
 
 
 @dataclass(frozen=True)

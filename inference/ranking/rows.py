@@ -41,6 +41,7 @@ def well_ranks(
                 deterioration_low=place.deterioration_low,
                 deterioration_high=place.deterioration_high,
                 deterioration_assumed=place.deterioration_assumed,
+                percent_basis=place.percent_basis,
                 flags=well.flags,
                 unsure=well.unsure,
             )
@@ -71,6 +72,7 @@ def treatment_ranks(
             rank_high=place.rank_high,
             chance_best=place.chance_best,
             embedding_share=place.embedding_share,
+            percent_basis=place.percent_basis,
             p_value=place.evidence.p_value,
             p_floor=place.evidence.p_floor,
             q_value=place.evidence.q_value,

@@ -78,7 +78,7 @@ def rank_treatments(
     variance: Float64Array,
     degrees_of_freedom: Float64Array,
     *,
-    shared_variance: float,
+    shared_variance: float | Float64Array,
     rng: np.random.Generator,
 ) -> TreatmentScores:
     """Return TreatmentScores from scores, error variances and degrees of freedom, each (T,).
@@ -89,7 +89,8 @@ def rank_treatments(
         (T,) scores, the variances of their errors, and the degrees of freedom of these
         variances.
     shared_variance
-        Variance of an error that all scores share; it widens the intervals but changes no rank.
+        Variance of an error that all scores share, or that changes all in the same direction,
+        (T,); it widens the intervals but changes no rank.
     rng
         Random generator of the draws.
     """

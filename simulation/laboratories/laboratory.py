@@ -288,7 +288,8 @@ def _plate_factors(
     edge = rng.normal(0, effects.edge)
     outer = plan.row in (2, 7) or plan.column in (2, 11)
     shift = across * (plan.column - 6.5) / 9 + along * (plan.row - 4.5) / 5 + edge * outer
-    return (float(np.exp(opacity)), float(np.exp(grain))), float(np.exp(shift))
+    place = float(np.exp(shift)) * plate.place_factor(plan)
+    return (float(np.exp(opacity)), float(np.exp(grain))), place
 
 
 def draw_laboratory(seed: int, renderer_name: RendererName | None = None) -> Laboratory:

@@ -64,14 +64,61 @@ def test_the_notes_of_a_plate_map_are_in_its_ranking(site: Site) -> None:
     assert ranking.notes[0] == "'1 uM' and '1000 nM' are one dose."
 
 
-def test_with_too_few_assay_plates_a_ranking_names_the_required_number(site: Site) -> None:
-    calibrated(site, ENOUGH - 1)
+def test_with_too_few_measured_wells_a_ranking_names_the_required_number(site: Site) -> None:
+    plate = imaged(site, "assay-0")
+    two = {plate.entries[0].well: 100.0, plate.entries[-1].well: 20.0}
+    site.store.save_assay(Assay(plate=plate.plate, viability_percent=two), site.now)
     [ranking] = site.rank(imaged(site, "own", 9))
     assert (ranking.method, ranking.calibration) == ("departure", None)
     assert (
-        "Ranked by departure, because deterioration is not calibrated: 3 assay plates; "
-        "expected at least 4." in ranking.notes
+        "Ranked by departure, because deterioration is not calibrated: 2 measured wells with "
+        "images; expected at least 12 on fewer than 4 assay plates." in ranking.notes
     )
+
+
+def test_one_assay_plate_orders_a_plate_and_its_percentages_are_driven_by_the_prior(
+    site: Site,
+) -> None:
+    calibrated(site, 1)
+    [ranking] = site.rank(imaged(site, "own", 9))
+    assert ranking.method == "deterioration", notes_of(ranking)
+    assert ranking.drift is None
+    assert ranking.notes[0].startswith(
+        "Ranked by predicted deterioration, learned from 1 assay plate; its mean error on "
+        "left-out treatments is "
+    )
+    assert "driven by the prior" in notes_of(ranking)
+    assert {row.percent_basis for row in ranking.treatments} == {"prior"}
+    assert [row.treatment for row in ranking.treatments] == [
+        f"drug{number}:1 uM" for number in (3, 2, 1, 0)
+    ]
+
+
+def test_a_calibration_of_one_treatment_is_used_for_other_treatments_only_on_request(
+    site: Site,
+) -> None:
+    made = small("assay-0")
+    drug = made.entries[-1].treatment
+    one = made.model_copy(
+        update={
+            "entries": tuple(
+                entry.model_copy(update={"treatment": drug}) if entry.treatment else entry
+                for entry in made.entries
+            )
+        }
+    )
+    site.kills["assay-0"] = {entry.well: 0.8 * bool(entry.treatment) for entry in one.entries}
+    measure(site, site.add(one, days=(7, 10)))
+    own = imaged(site, "own", 9)
+    [ranking] = site.rank(own)
+    assert ranking.method == "departure"
+    assert f"the calibration knows one treatment, {drug}, and this plate has others" in notes_of(
+        ranking
+    )
+    asked = site.again(own, request=MethodRequest(method="deterioration"))
+    assert asked is not None
+    assert asked.method == "deterioration"
+    assert "other treatments and mechanisms cannot be predicted" in notes_of(asked)
 
 
 def test_a_calibrated_plate_keeps_its_calibration_until_it_is_ranked_on_request(
@@ -150,11 +197,10 @@ def test_a_plate_first_ranked_by_departure_keeps_it_until_it_is_ranked_on_reques
 
 
 def test_a_plate_is_not_calibrated_by_its_own_assay_or_by_another_cell_line(site: Site) -> None:
-    first, *_ = calibrated(site)
-    assert site.rank(first)[0].method == "departure"
-    assert "because deterioration is not calibrated: 3 assay plates" in notes_of(
-        site.store.rankings(first.plate)[-1]
-    )
+    first, *others = calibrated(site)
+    [ranking] = site.rank(first)
+    assert ranking.calibration is not None
+    assert ranking.calibration.plates == tuple(plate.plate for plate in others)
     other = imaged(site, "other", 9, line="A673")
     assert site.rank(other)[0].method == "departure"
     assert "because" not in notes_of(site.store.rankings("other")[-1])

@@ -80,15 +80,29 @@ def test_plates_are_ranked_by_deterioration_calibrated_on_other_plates(tmp_path:
     ]
 
 
-def test_with_too_few_measured_plates_the_ranking_is_by_departure_with_the_reason(
+def test_with_too_few_measured_wells_the_ranking_is_by_departure_with_the_reason(
     tmp_path: Path,
 ) -> None:
     table, assay = written(tmp_path, 2)
+    pd.read_csv(assay).groupby("Metadata_Plate").tail(5).to_csv(assay, index=False)
     ranking = rank_profiles(
         table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay
     )
-    assert set(ranking.by_departure.values()) == {"1 assay plates; expected at least 4"}
+    assert set(ranking.by_departure.values()) == {
+        "5 measured wells with images; expected at least 12 on fewer than 4 assay plates"
+    }
     assert set(pd.read_csv(tmp_path / "R.csv").method) == {"departure"}
+
+
+def test_one_other_measured_plate_gives_percentages_that_are_driven_by_the_prior(
+    tmp_path: Path,
+) -> None:
+    table, assay = written(tmp_path, 2)
+    rank_profiles(table, baseline_day=7, readout_day=10, out=tmp_path / "R.csv", assay=assay)
+    treatments, wells = pd.read_csv(tmp_path / "R.csv"), pd.read_csv(tmp_path / "R-wells.csv")
+    assert set(treatments.method) == {"deterioration"}
+    assert set(treatments.percent_basis) == {"prior"}
+    assert set(wells.percent_basis.dropna()) == {"prior"}
 
 
 @pytest.mark.parametrize(

@@ -285,3 +285,49 @@ def test_of_very_many_problems_the_first_are_listed() -> None:
     with pytest.raises(PlateMapError, match=r"and 950 more problems$") as refused:
         entries("well,group,treatment\n" + "Z99,untreated,\n" * 1000)
     assert len(str(refused.value)) < 10_000
+
+
+HALVES = {"B02": "", "C03": "", "B07": "a:1 uM + b:2 uM", "C08": "a:1 uM + b:2 uM"}
+
+
+def read_divided(by: str, treatments: dict[str, str]) -> PlateMap:
+    rows = "".join(
+        f"{well},{'screening' if treatment else 'untreated'},{treatment}\n"
+        for well, treatment in treatments.items()
+    )
+    table = wells_table("well,group,treatment\n" + rows)
+    return parse_plate_map(TOML + f'divided_by = "{by}"\n', table, toml_name="P.plate.toml")
+
+
+def test_a_half_divided_plate_is_read_and_keeps_the_digest_of_maps_without_the_key() -> None:
+    halves = read_divided("columns", HALVES)
+    assert halves.divided_by == "columns"
+    assert halves.treatments == {"a:1 uM + b:2 uM"}
+    assert halves.untreated_wells == {"B02", "C03"}
+    assert halves.digest != halves.model_copy(update={"divided_by": None}).digest
+
+
+@pytest.mark.parametrize(
+    ("by", "changes", "message"),
+    [
+        (
+            "columns",
+            {"D10": ""},
+            "untreated wells from B02 to D10 are in both halves, but `divided_by` in P.plate.toml",
+        ),
+        ("rows", {}, "untreated wells from B02 to C03 are in both halves"),
+        (
+            "columns",
+            {"C08": "a:2 uM"},
+            "2 treatments (a:1 uM + b:2 uM, a:2 uM), but `divided_by` in P.plate.toml is 'columns'",
+        ),
+        ("columns", {"B07": "", "C08": ""}, "no treated wells, but `divided_by`"),
+        ("columns", {"B02": "c:1 uM", "C03": "c:1 uM"}, "no untreated wells, but `divided_by`"),
+    ],
+)
+def test_a_half_divided_plate_with_another_layout_is_refused(
+    by: str, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(PlateMapError) as refused:
+        read_divided(by, HALVES | changes)
+    assert message in refused.value.problem

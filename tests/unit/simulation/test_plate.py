@@ -54,6 +54,32 @@ def test_each_layout_has_its_number_of_wells_per_group(
         assert set(treatments.values()) == {3}
 
 
+def test_a_divided_plate_has_one_combination_in_the_half_without_untreated_wells() -> None:
+    left = set()
+    for seed in range(12):
+        plate = plan_plate(seed, layout=Layout.DIVIDED)
+        untreated, treated = (
+            [well for well in plate.wells if (well.group is Group.UNTREATED) is wanted]
+            for wanted in (True, False)
+        )
+        assert len(untreated) == len(treated) == 30
+        (combination,) = {well.treatment for well in treated}
+        assert len(parse_treatment(combination).doses) == 2
+        columns = [{well.column for well in half} for half in (untreated, treated)]
+        assert columns[0] in ({2, 3, 4, 5, 6}, {7, 8, 9, 10, 11})
+        assert columns[0].isdisjoint(columns[1])
+        left.add(2 in columns[0])
+        kills = [well.readout_kill for well in treated]
+        assert max(kills) - min(kills) > 0.02
+        assert 0.1 < sum(kills) / 30 < 0.95
+        by_place = {(well.row, well.column): plate.place_factor(well) for well in plate.wells}
+        across = by_place[4, 10] / by_place[4, 3]
+        assert across == pytest.approx(by_place[5, 10] / by_place[5, 3])
+        assert across != 1
+    assert left == {True, False}
+    assert plan_plate(1).place_factor(plan_plate(1).wells[0]) == 1
+
+
 def test_untreated_wells_are_in_every_row_and_in_other_columns_on_each_plate() -> None:
     columns = set()
     for seed in range(5):

@@ -243,3 +243,20 @@ def test_a_csv_error_in_an_assay_is_the_error_of_its_plate(folder: PlateFolder) 
     folder.write(assay_csv="well,viability_percent\rB02," + "9" * 200_000)
     folder.update()
     assert "line 2: field larger than field limit" in str(folder.assays.problems["P1"])
+
+
+def test_an_assay_in_which_untreated_wells_are_dead_is_refused_as_that_of_another_plate(
+    folder: PlateFolder,
+) -> None:
+    untreated = "".join(f"C{column:02d},untreated,\n" for column in range(2, 10))
+    folder.write(wells_csv=WELLS + untreated)
+    dead = "".join(f"C{column:02d},{20 if column < 5 else 98}\n" for column in range(2, 10))
+    folder.write(assay_csv=ASSAY + dead)
+    folder.update()
+    assert folder.assays.assays == {}
+    problem = str(folder.assays.problems["P1"])
+    assert "P1.assay.csv" in problem
+    assert (
+        "3 of 9 untreated wells have a viability below 50 % (C02 20 %, C03 20 %, C04 20 %); "
+        "expected the assay of this plate" in problem
+    )

@@ -6,7 +6,7 @@ from daemon.jobs.ranking_tables import title_of
 from daemon.reports.deterioration_section import deterioration_facts, format_deterioration
 from daemon.reports.gallery import gallery_section
 from daemon.reports.ranking_page import ranking_html
-from schemas.calibration import Drift
+from schemas.calibration import Drift, ErrorModel
 from schemas.ranking import Condition, Ranking, Scale
 from tests.samples import calibration_card, ranking
 
@@ -94,3 +94,40 @@ def test_the_title_on_the_terminal_names_the_unit_of_the_score() -> None:
         == "PDAC-0042 day10-r1, final, score in percent of predicted deterioration"
     )
     assert title_of(ranking()) == "PDAC-0042 day10-r1, final, score in untreated spreads"
+
+
+def test_percentages_of_one_assay_plate_are_marked_as_driven_by_the_prior() -> None:
+    errors = ErrorModel(
+        basis="prior",
+        slope_sd=0.07,
+        treatment_points=9.0,
+        well_points=4.0,
+        untreated_points=4.0,
+        degrees_of_freedom=4.0,
+        reach=2.13,
+    )
+    card = calibration_card(
+        plates=("A-1",),
+        errors=errors,
+        treated_error_points=9.1,
+        single_treatment="gemcitabine:1 uM",
+        confounded=("A-1",),
+    )
+    of = by_deterioration(calibration=card, drift=None)
+    below = {"percent_basis": "prior", "deterioration_low": -4.0}
+    of = of.model_copy(
+        update={
+            "treatments": (of.treatments[0].model_copy(update={"percent_basis": "prior"}),),
+            "wells": (of.wells[0], of.wells[1].model_copy(update=below)),
+        }
+    )
+    assert format_deterioration(of.wells[1]) == "deterioration 43 % (-4 … 51), driven by the prior"
+    facts = deterioration_facts(of)
+    assert "1 assay plate (A-1), 8 wells; mean error on treatments left out" in facts["Calibration"]
+    assert "of treated wells 9.1 points" in facts["Calibration"]
+    limits = facts["Limits of the calibration"]
+    assert "one treatment, gemcitabine:1 uM" in limits
+    assert "the effects of the treatment and of the side of the plate" in limits
+    html = ranking_html(of, {})
+    assert "<small>driven by the prior</small>" in html
+    assert "was not checked whether this plate is like the calibration plates" in html

@@ -7,7 +7,6 @@ import pytest
 from scipy.stats import spearmanr
 
 from inference.deterioration.calibration import (
-    INTERVAL_NEIGHBOURS,
     AssayPlate,
     Calibration,
     calibrate,
@@ -128,8 +127,8 @@ def test_a_plate_without_assay_is_predicted_accurately(card: CalibrationCard) ->
     assert np.abs(predicted.percent - fresh.percent).mean() < 5
     assert (predicted.low <= predicted.percent).all()
     assert (predicted.percent <= predicted.high).all()
-    assert predicted.low.min() >= 0
-    assert predicted.high.max() <= 100
+    assert predicted.low.min() < 0
+    assert predicted.high.max() == 100
 
 
 def test_the_card_and_the_plates_make_the_same_predictions_again(card: CalibrationCard) -> None:
@@ -146,10 +145,6 @@ def test_the_card_and_the_plates_make_the_same_predictions_again(card: Calibrati
     assert (one.percent == other.percent).all()
     assert (one.low == other.low).all()
     assert (one.high == other.high).all()
-    assert (
-        refit(assayed(4), again, seed=1).treatment_error
-        == refit(assayed(4), card, seed=1).treatment_error
-    )
 
 
 def test_calibration_is_reproducible_and_ticks_for_each_model_and_plate(
@@ -168,12 +163,87 @@ def test_the_summary_of_a_card_has_no_values_of_single_wells(card: CalibrationCa
     assert summary.mean_error_points == card.mean_error_points
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_fewer_than_four_plates_are_refused_with_their_number(count: int) -> None:
-    card = learn(assayed(count))
+def test_no_plate_is_refused_with_the_number() -> None:
+    card = learn([])
     assert not card.valid
-    assert card.why_not == (f"{count} assay plates; expected at least 4",)
+    assert card.why_not == ("0 assay plates; expected at least 1",)
     assert card.mean_error_points is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.usefixtures("ridge_alone")
+def test_one_to_three_plates_calibrate_and_the_card_names_the_basis(count: int) -> None:
+    plates = assayed(count)
+    card = learn(plates)
+    assert card.valid, card.why_not
+    assert card.errors is not None
+    assert card.errors.basis == ("prior" if count == 1 else "model")
+    assert card.is_driven_by_prior is (count == 1)
+    assert len(card.left_out_percent) == 60 * count
+    fresh = known_plate(50)
+    predicted = refit(plates, card, seed=1).predict(
+        fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
+    )
+    assert spearmanr(predicted.percent, fresh.percent).statistic > 0.85
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_a_single_plate_is_judged_by_treatments_that_were_left_out_together() -> None:
+    (plate,) = assayed(1)
+    treated = [name for name in plate.trajectories.treatments if name]
+    remembered = replace(
+        plate,
+        deterioration_percent={
+            well: 10.0 * (sorted(set(treated)).index(name) if name else 0)
+            for well, name in zip(
+                plate.trajectories.wells, plate.trajectories.treatments, strict=True
+            )
+        },
+        trajectories=replace(
+            plate.trajectories,
+            features=np.stack(
+                [
+                    np.random.default_rng(sum(name.encode())).standard_normal((2, 5))
+                    for name in plate.trajectories.treatments
+                ]
+            ),
+        ),
+    )  # the features identify the treatment and say nothing about other treatments
+    card = learn([remembered])
+    assert not card.valid
+    assert card.why_not[0].startswith("Spearman correlation ")
+    assert card.why_not[0].endswith(
+        " of left-out treated wells; expected at least 0.5 with fewer than 4 assay plates"
+    )
+
+
+def test_few_wells_on_few_plates_are_refused_with_their_number() -> None:
+    (plate,) = assayed(1)
+    some = dict(list(plate.deterioration_percent.items())[15:26])
+    card = learn([replace(plate, deterioration_percent=some)])
+    assert card.why_not == (
+        "11 measured wells with images; expected at least 12 on fewer than 4 assay plates",
+    )
+    some = dict(list(plate.deterioration_percent.items())[2:22])
+    card = learn([replace(plate, deterioration_percent=some)])
+    assert card.why_not == (
+        "2 treated measured wells with images; expected at least 3 on fewer than 4 assay plates",
+    )
+
+
+@pytest.mark.parametrize("untreated", [True, False])
+def test_a_single_plate_with_one_value_per_treatment_calibrates(*, untreated: bool) -> None:
+    (plate,) = assayed(1)
+    coarse = {
+        well: float(round(percent, -1)) for well, percent in plate.deterioration_percent.items()
+    }
+    names = dict(zip(plate.trajectories.wells, plate.trajectories.treatments, strict=True))
+    first: dict[str, float] = {}
+    same = {well: first.setdefault(names[well], value) for well, value in coarse.items()}
+    measured = {well: value for well, value in same.items() if untreated or names[well]}
+    card = learn([replace(plate, deterioration_percent=measured)])
+    assert card.valid, card.why_not
+    assert card.model == "mean"
 
 
 @pytest.mark.usefixtures("ridge_alone")
@@ -217,7 +287,8 @@ def test_left_out_predictions_use_nothing_of_their_plate() -> None:
     changed = replace(
         plates[3],
         deterioration_percent={
-            well: 100 - percent for well, percent in plates[3].deterioration_percent.items()
+            well: 100 - percent if percent > 20 else percent
+            for well, percent in plates[3].deterioration_percent.items()
         },
     )
     own, other = learn(plates), learn([*plates[:3], changed])
@@ -257,44 +328,22 @@ def test_an_embedding_of_noise_is_not_used() -> None:
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_intervals_cover_nine_of_ten_wells_of_fresh_plates() -> None:
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_intervals_cover_nine_of_ten_measured_wells_of_fresh_plates(count: int) -> None:
     covered = []
     for seed in SEEDS:
-        calibration, fresh = calibration_of(assayed(4, 10 * seed)), known_plate(10 * seed + 5)
+        calibration, fresh = calibration_of(assayed(count, 20 * seed)), known_plate(20 * seed + 15)
         predicted = calibration.predict(
             fresh.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
         )
-        measured = np.clip(list(fresh.assayed().deterioration_percent.values()), 0, 100)
-        covered.append(
-            ((predicted.low <= measured) & (measured <= predicted.high))[
-                ~fresh.trajectories.untreated()
-            ].mean()
-        )
-    assert 0.85 < np.mean(covered) < 0.95
+        measured = np.array(list(fresh.assayed().deterioration_percent.values()))
+        covered.append(((predicted.low <= measured) & (measured <= predicted.high)).mean())
+    assert np.mean(covered) > 0.88
+    assert min(covered) > 0.6
 
 
 @pytest.mark.usefixtures("ridge_alone")
-def test_an_interval_consists_of_errors_of_wells_with_similar_predictions() -> None:
-    calibration = calibration_of(assayed(4))
-    predicted = calibration.predict(
-        known_plate(9).trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY
-    )
-    for percent, low, high in zip(predicted.percent, predicted.low, predicted.high, strict=True):
-        near = sorted(
-            (abs(known - percent), place)
-            for place, known in enumerate(calibration.card.left_out_percent)
-        )[:INTERVAL_NEIGHBOURS]
-        errors = sorted(calibration.card.left_out_error[place] for _, place in near)
-        assert low == pytest.approx(
-            np.clip(percent + errors[INTERVAL_NEIGHBOURS // 20 - 1], 0, 100)
-        )
-        assert high == pytest.approx(
-            np.clip(percent + errors[INTERVAL_NEIGHBOURS - INTERVAL_NEIGHBOURS // 20 - 1], 0, 100)
-        )
-
-
-@pytest.mark.usefixtures("ridge_alone")
-def test_a_prediction_below_0_keeps_the_interval_of_untreated_wells() -> None:
+def test_a_prediction_below_0_has_an_interval_on_both_sides() -> None:
     fresh = known_plate(9)
     features = fresh.trajectories.features.copy()
     features[
@@ -306,6 +355,7 @@ def test_a_prediction_below_0_keeps_the_interval_of_untreated_wells() -> None:
         readout_day=READOUT_DAY,
     )
     assert predicted.percent[0] == 0
+    assert predicted.low[0] < -3
     assert predicted.high[0] > 3
 
 
@@ -394,9 +444,67 @@ def test_an_unsuitable_plate_is_skipped_with_the_reason(
         for each in (plates, others)
     )
     assert (one.percent == other.percent).all()
-    too_few = learn(plates[:4])
-    assert not too_few.valid
-    assert too_few.why_not == ("3 assay plates; expected at least 4", f"skipped: {message}")
+    alone = learn(plates[2:3])
+    assert not alone.valid or corrupt in (with_fewer_features, of_another_encoder)
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_the_assay_of_another_plate_is_skipped_with_the_dead_untreated_wells() -> None:
+    plates = assayed(3)
+    turned = dict(
+        zip(
+            plates[1].deterioration_percent,
+            reversed(plates[1].deterioration_percent.values()),
+            strict=True,
+        )
+    )
+    card = learn([plates[0], replace(plates[1], deterioration_percent=turned), plates[2]])
+    assert card.plates == ("K-0", "K-2")
+    (why,) = card.why_not
+    assert why.startswith("skipped: K-1: the assay contradicts the plate map: ")
+    assert "untreated wells have a viability below 50 % (B0" in why
+    assert "expected the assay of this plate" in why
+
+
+@pytest.mark.usefixtures("ridge_alone")
+def test_two_plates_with_the_same_assay_are_both_skipped() -> None:
+    plates = assayed(3)
+    copied = replace(plates[1], deterioration_percent=plates[0].deterioration_percent)
+    card = learn([plates[0], copied, plates[2]])
+    assert card.plates == ("K-2",)
+    assert card.why_not[0] == (
+        "skipped: K-0: the assay has the same 60 values as that of plate K-1; expected the assay "
+        "of this plate"
+    )
+
+
+def shuffled(known: KnownPlate) -> KnownPlate:
+    """Return a plate whose groups are spread over the plate."""
+    order = np.random.default_rng(0).permutation(len(known.trajectories.wells))
+    wells = tuple(known.trajectories.wells[place] for place in order)
+    return replace(known, trajectories=replace(known.trajectories, wells=wells))
+
+
+def divided(seed: int) -> AssayPlate:
+    """Return a plate with 30 untreated wells in one half, and one treatment in the other."""
+    known = known_plate(seed, untreated=30, single_dose=30, treatments=0)
+    columns = sorted(known.trajectories.wells, key=lambda well: (well[1:], well))
+    return replace(known, trajectories=replace(known.trajectories, wells=tuple(columns))).assayed()
+
+
+@pytest.mark.usefixtures("ridge_alone")
+@pytest.mark.parametrize("count", [1, 3])
+def test_half_divided_plates_name_their_treatment_and_the_confounded_side(
+    count: int,
+) -> None:
+    card = learn([divided(seed) for seed in range(count)])
+    assert card.valid, card.why_not
+    assert card.single_treatment == "gemcitabine:1 uM"
+    assert card.confounded == tuple(f"K-{seed}" for seed in range(count))
+    assert card.treated_error_points is not None
+    assert 0 < card.treated_error_points < 15
+    mixed = learn([shuffled(known_plate(seed)).assayed() for seed in range(2)])
+    assert (mixed.single_treatment, mixed.confounded) == (None, ())
 
 
 @pytest.mark.usefixtures("ridge_alone")
@@ -405,7 +513,7 @@ def test_plates_with_only_untreated_wells_measured_are_refused() -> None:
         [known_plate(seed).assayed(lambda group: group is Group.UNTREATED) for seed in range(4)]
     )
     assert not card.valid
-    assert card.why_not[0] == "0 assay plates; expected at least 4"
+    assert card.why_not[0] == "0 assay plates; expected at least 1"
     assert len(card.why_not) == 5
 
 
@@ -491,9 +599,12 @@ def test_a_similar_plate_is_within_the_range_and_a_foreign_plate_outside(
             )
             for foreign in (False, True)
         ]
-        within.append(not drifts[0].outside)
-        outside.append(drifts[1].outside)
-        assert drifts[1].percentile == 100
+        near, far = drifts
+        assert near is not None
+        assert far is not None
+        within.append(not near.outside)
+        outside.append(far.outside)
+        assert far.percentile == 100
     assert np.mean(within) >= 0.95
     assert np.mean(outside) == 1
 

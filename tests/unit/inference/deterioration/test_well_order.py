@@ -9,6 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from inference.deterioration.calibration import Calibration, calibrate, refit
+from inference.deterioration.calibration_limits import (
+    CONFOUNDED_LIMIT,
+    MODEL_LIMIT,
+    SINGLE_TREATMENT_LIMIT,
+)
 from inference.deterioration.well_order import (
     EXPLODED_NOTE,
     NO_CONDITION_NOTE,
@@ -347,19 +352,56 @@ def test_intervals_contain_the_score_and_the_place(
 ) -> None:
     for degrees in ({}, BURST, dict.fromkeys(TREATED, 1.0)):
         for row in place(with_conditions(departed, degrees), calibration).treatments:
-            assert 0 <= row.score_low <= row.score <= row.score_high <= 100
+            assert -100 <= row.score_low <= row.score <= row.score_high <= 100
             assert 1 <= row.rank_low <= row.efficacy_rank <= row.rank_high <= 13
             assert 0 <= row.chance_best <= 1
 
 
-def test_the_interval_of_a_treatment_is_as_wide_as_treatments_of_left_out_plates_were_off(
+def test_the_interval_of_a_treatment_has_the_errors_of_plate_treatment_and_wells(
     calibration: Calibration, departed: Departed
 ) -> None:
     table = place(departed, telling(calibration, {}, default=50.0))
-    assert 1 < calibration.treatment_error < 15
+    errors = calibration.errors
     for row in table.treatments:
-        assert row.score_high - 50 == pytest.approx(calibration.treatment_error, rel=0.01)
-        assert 50 - row.score_low == pytest.approx(calibration.treatment_error, rel=0.01)
+        variance = (
+            (errors.slope_sd * 50) ** 2
+            + errors.treatment_points**2
+            + errors.well_points**2 / len(row.wells)
+        )
+        assert row.score_high - 50 == pytest.approx(errors.reach * variance**0.5, rel=0.01)
+        assert 50 - row.score_low == pytest.approx(errors.reach * variance**0.5, rel=0.01)
+        assert row.percent_basis == "model"
+
+
+def test_the_notes_name_the_limits_of_the_calibration(
+    calibration: Calibration, departed: Departed
+) -> None:
+    limits = {"single_treatment": "gemcitabine:1 uM", "confounded": ("K-2", "K-3")}
+    notes = place(departed, calibration).notes
+    assert [note for note in notes if "model-based" in note] == [
+        MODEL_LIMIT.format(plates=4),
+    ]
+    limited = replace(calibration, card=calibration.card.model_copy(update=limits))
+    more = place(departed, limited).notes
+    assert [note for note in more if note not in notes] == [
+        SINGLE_TREATMENT_LIMIT.format(treatment="gemcitabine:1 uM"),
+        CONFOUNDED_LIMIT.format(plates="K-2, K-3"),
+    ]
+
+
+def test_percentages_of_one_assay_plate_are_marked_as_driven_by_the_prior(
+    departed: Departed,
+) -> None:
+    plates = [known_plate(0).assayed()]
+    single = refit(plates, calibrate(plates, digest="", seed=1), seed=1)
+    table = place(departed, single)
+    assert any(note.startswith("The percentages are driven by the prior:") for note in table.notes)
+    assert any("was not checked whether this plate is like" in note for note in table.notes)
+    assert {row.percent_basis for row in table.treatments} == {"prior"}
+    assert {row.percent_basis for row in table.wells} == {"prior"}
+    assert (
+        drift_of(PLATE.trajectories, single, dosing_day=DOSING_DAY, readout_day=READOUT_DAY) is None
+    )
 
 
 def test_whether_a_treatment_departs_at_all_stays_as_it_was_judged(
@@ -406,12 +448,8 @@ def test_a_treatment_that_made_tissue_grow_did_not_deteriorate_and_stands_last(
     table = place(with_conditions(replace(departed, scored=scored), {}), told)
     assert [row.treatment for row in table.treatments[-2:]] == ["drug4:1 uM", "drug3:1 uM"]
     last = table.treatments[-1]
-    assert (last.efficacy_rank, last.scale_position, last.score, last.score_low) == (
-        13,
-        1,
-        0.0,
-        0.0,
-    )
+    assert (last.efficacy_rank, last.scale_position, last.score) == (13, 1, 0.0)
+    assert last.score_low < 0 < last.score_high
     for well in (by_well(table)[name] for name in grown.wells):
         assert well.deterioration_percent == well.score == well.deterioration_low == 0.0
         assert well.deterioration_high is not None
@@ -519,6 +557,7 @@ def test_the_distance_to_the_calibration_is_a_sentence(
         readout_day=READOUT_DAY,
         seed=1,
     )
+    assert drift is not None
     assert not drift.outside
     assert drift_sentence(drift).endswith(": within the range seen.")
     foreign = drift_of(
@@ -527,6 +566,7 @@ def test_the_distance_to_the_calibration_is_a_sentence(
         dosing_day=DOSING_DAY,
         readout_day=READOUT_DAY,
     )
+    assert foreign is not None
     assert foreign.outside
     assert foreign.distance > drift.distance
     assert foreign.percentile == 100

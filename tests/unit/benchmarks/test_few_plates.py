@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from benchmarks.few_plates import draw_sets, winkler_score
+
+
+def test_the_score_of_an_interval_is_its_width_and_twenty_times_the_distance_outside() -> None:
+    low, high = np.array([0.0, 10.0, 10.0]), np.array([100.0, 30.0, 30.0])
+    assert winkler_score(low, high, np.array([50.0, 8.0, 33.0])) == pytest.approx(
+        (100 + (20 + 20 * 2) + (20 + 20 * 3)) / 3
+    )
+
+
+@pytest.mark.parametrize(("assays", "sets"), [(1, 12), (2, 24), (8, 60)])
+def test_sets_of_plates_are_different_and_leave_each_plate_out_about_as_often_as_asked(
+    assays: int, sets: int
+) -> None:
+    found = draw_sets(12, assays, 20, np.random.default_rng(1))
+    assert len(set(found)) == len(found) == sets
+    assert all(len(set(each)) == assays for each in found)
+    held_out = [sum(plate not in each for each in found) for plate in range(12)]
+    assert min(held_out) > 5

@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.stats import t as student
+
+from inference.deterioration import intervals
+from inference.deterioration.intervals import (
+    LeftOutPlate,
+    fit_error_model,
+    plate_slope,
+    prediction_interval,
+    treatment_variances,
+    well_sd,
+)
+
+Array = npt.NDArray[np.float64]
+UNTREATED, TREATMENTS, REPLICATES = 18, 12, 3
+
+
+def left_out(
+    seed: int, *, slope_sd: float = 0.2, treatment: float = 6.0, well: float = 3.0
+) -> LeftOutPlate:
+    """Return a plate whose errors have known standard deviations."""
+    rng = np.random.default_rng(seed)
+    names = [""] * UNTREATED + [f"drug{number}" for number in range(TREATMENTS)] * REPLICATES
+    predicted = np.concatenate(
+        [np.zeros(UNTREATED), np.tile(np.linspace(5, 90, TREATMENTS), REPLICATES)]
+    )
+    effect = np.tile(rng.normal(0, treatment, TREATMENTS), REPLICATES)
+    slope = 1 + rng.normal(0, slope_sd)
+    error = np.concatenate([np.zeros(UNTREATED), effect]) + rng.normal(0, well, len(names))
+    return LeftOutPlate(predicted, slope * predicted + error, tuple(names))
+
+
+def test_the_slope_of_a_plate_is_that_of_a_regression_through_zero() -> None:
+    plate = left_out(3)
+    treated = ~plate.untreated
+    names = np.array(plate.treatments)[treated]
+    means = np.array(
+        [
+            [
+                plate.predicted[treated][names == name].mean(),
+                plate.error[treated][names == name].mean(),
+            ]
+            for name in sorted(set(names))
+        ]
+    )
+    reference = np.linalg.lstsq(means[:, :1], means[:, 1], rcond=None)[0][0]
+    assert plate_slope(plate) == pytest.approx(reference)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> None:
+    plates = [left_out(seed) for seed in range(count)]
+    slopes = [plate_slope(plate) for plate in plates]
+    squares = sum((slope - np.mean(slopes)) ** 2 for slope in slopes)
+    variance = (4 * intervals.PRIOR_SLOPE_SD**2 + squares) / (4 + count - 1) * (1 + 1 / count)
+    model = fit_error_model(plates)
+    assert model.slope_sd**2 == pytest.approx(variance)
+    assert model.degrees_of_freedom == 4 + count - 1
+    assert model.reach == pytest.approx(student(4 + count - 1).ppf(0.95))
+    assert model.basis == ("prior" if count == 1 else "model")
+
+
+def test_standard_deviations_are_found_from_many_plates() -> None:
+    model = fit_error_model([left_out(seed) for seed in range(300)])
+    assert model.slope_sd == pytest.approx(0.2, rel=0.1)
+    assert model.treatment_points == pytest.approx(6.0, rel=0.1)
+    assert model.well_points == pytest.approx(3.0, rel=0.05)
+    assert model.untreated_points == pytest.approx(3.0, rel=0.05)
+
+
+def test_nine_plates_have_a_conformal_interval_that_contains_all_of_their_errors() -> None:
+    plates = [left_out(seed) for seed in range(9)]
+    model = fit_error_model(plates)
+    assert model.basis == "conformal"
+    largest = max(
+        float((np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated)).max())
+        for plate in plates
+    )
+    assert model.reach == pytest.approx(largest)
+    assert fit_error_model(plates[:8]).basis == "model"
+
+
+def test_the_conformal_reach_is_the_smallest_with_enough_weight_of_plates() -> None:
+    plates = [left_out(seed) for seed in range(19)]
+    plates[0] = replace(plates[0], measured=plates[0].measured + 500)
+    model = fit_error_model(plates)
+
+    def weight(reach: float) -> float:
+        inside = [
+            (np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated) <= reach).mean()
+            for plate in plates
+        ]
+        return sum(inside) / (len(plates) + 1)
+
+    assert weight(model.reach) >= 0.9
+    assert weight(0.9999 * model.reach) < 0.9
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8, 12])
+def test_intervals_cover_at_least_nine_of_ten_wells_of_a_new_plate(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "PRIOR_SLOPE_SD", 0.2)
+    covered = []
+    for seed in range(150):
+        model = fit_error_model([left_out(1000 * seed + plate) for plate in range(count)])
+        new = left_out(1000 * seed + 999)
+        low, high = prediction_interval(model, new.predicted, new.untreated)
+        measured = np.minimum(new.measured, 100)
+        covered.append(((low <= measured) & (measured <= high)).mean())
+    assert np.mean(covered) > 0.88
+
+
+def test_an_interval_may_be_below_0_and_stays_within_the_range_of_an_assay() -> None:
+    model = fit_error_model([left_out(1)])
+    low, high = prediction_interval(
+        model, np.array([0.0, 2.0, 98.0]), np.array([True, False, False])
+    )
+    assert (low[:2] < 0).all()
+    assert high[2] == 100
+    wide = model.model_copy(update={"untreated_points": 900.0})
+    assert [each.tolist() for each in prediction_interval(wide, np.zeros(1), np.ones(1, bool))] == [
+        [-100.0],
+        [100.0],
+    ]
+
+
+def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_shared() -> None:
+    model = fit_error_model([left_out(seed) for seed in range(3)])
+    own, shared = treatment_variances(model, np.array([50.0, 50.0, 0.0]), np.array([1.0, 3.0, 3.0]))
+    assert own[0] - own[1] == pytest.approx(model.well_points**2 * 2 / 3)
+    assert shared == pytest.approx([(model.slope_sd * 50) ** 2, (model.slope_sd * 50) ** 2, 0])
+
+
+def test_predictions_without_differences_or_untreated_wells_have_an_interval() -> None:
+    plate = LeftOutPlate(np.zeros(3), np.array([1.0, 4.0, 9.0]), ("a", "a", "a"))
+    low, high = prediction_interval(fit_error_model([plate]), np.zeros(2), np.array([True, False]))
+    assert (high - low > 2).all()
