@@ -5,8 +5,9 @@ the distance of a plate from the calibration plates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from statistics import fmean
 from typing import cast
 
@@ -17,15 +18,17 @@ from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.kernel_model import KernelModel
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
 from inference.deterioration.plate_distance import plate_distance
-from schemas.arrays import BoolArray, Float64Array, IndexArray
+from schemas.arrays import BoolArray, Float64Array, IndexArray, Int64Array
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
 
-CALIBRATION_VERSION = 2
+CALIBRATION_VERSION = 3
 """Version of the training procedure; another version gives another calibration."""
 MIN_PLATES = 4
 """Smallest number of assay plates of a valid calibration."""
+MAX_NESTED_GROUPS = 8
+"""Largest number of groups of plates that are left out in pairs; more cost much time."""
 MAX_ERROR_SHARE = 0.8
 """Largest error of a valid model, as a fraction of the error without images."""
 INTERVAL = (0.05, 0.95)
@@ -219,7 +222,8 @@ def calibrate(
     """Cross-validate models on AssayPlates; return the CalibrationCard of the best with its errors.
 
     One plate at a time is left out. The errors are those of the whole procedure: the model that
-    predicts a left-out plate is selected by its errors on the other plates.
+    predicts a left-out plate is selected by errors on the other plates of models that were fitted
+    without it.
 
     Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
@@ -243,10 +247,7 @@ def calibrate(
         return blank.model_copy(update={"why_not": (too_few, *skipped)})
     candidates = _evaluate_candidates(training, seed, tick)
     best = _select(candidates, np.ones(len(training), dtype=np.bool_))
-    nested = [
-        _select(candidates, np.arange(len(training)) != out).predicted[out]
-        for out in range(len(training))
-    ]
+    nested = _nested_predictions(candidates, training, seed, tick)
     return blank.model_copy(update=_card_entries(best, nested, training, skipped))
 
 
@@ -267,30 +268,79 @@ def _select(candidates: Sequence[_Candidate], plates: BoolArray) -> _Candidate:
     return simpler if float(gain.mean()) <= error else best
 
 
+def _nested_predictions(
+    candidates: Sequence[_Candidate],
+    training: Sequence[_TrainingPlate],
+    seed: int,
+    tick: Callable[[], None],
+) -> list[Float64Array]:
+    """Return the predictions for each plate by the candidate that the other plates select.
+
+    The other plates select by errors of models that were fitted without the predicted plate, so
+    that nothing of a plate has an influence on its prediction. Plates are left out in at most
+    :data:`MAX_NESTED_GROUPS` groups. Of two plates, each selects by the errors of the same models
+    as for the calibration, because a pair of them cannot be left out.
+    """
+    count = len(training)
+    groups = np.arange(count) % MAX_NESTED_GROUPS
+    errors = np.tile([each.errors for each in candidates], (count, 1, 1))
+    if count > 2:  # noqa: PLR2004 - one plate remains for the fit
+        for pair in combinations(np.unique(groups).tolist(), 2):
+            out = np.flatnonzero(np.isin(groups, pair))
+            found = _evaluate_candidates(training, seed, tick, [out])
+            for number, of_candidate in enumerate(found):
+                for one, other in (pair, pair[::-1]):
+                    places = np.ix_(groups == one, [number], groups == other)
+                    errors[places] = of_candidate.errors[groups[out] == other]
+    nested = []
+    for out in range(count):
+        evaluated = [
+            replace(each, errors=of_candidate)
+            for each, of_candidate in zip(candidates, errors[out], strict=True)
+        ]
+        nested.append(_select(evaluated, groups != groups[out]).predicted[out])
+    return nested
+
+
 def _evaluate_candidates(
-    training: Sequence[_TrainingPlate], seed: int, tick: Callable[[], None]
+    training: Sequence[_TrainingPlate],
+    seed: int,
+    tick: Callable[[], None],
+    left_out: Sequence[IndexArray] | None = None,
 ) -> list[_Candidate]:
-    """Return every model and representation with its predictions for left-out plates."""
+    """Return every model and representation with its predictions for left-out plates.
+
+    Parameters
+    ----------
+    left_out
+        Indices of the plates that are left out together, one set after another; None for each plate
+        alone. The predictions have the same order.
+    """
+    sets = [np.array([place]) for place in range(len(training))] if left_out is None else left_out
+    tested = [training[place] for out in sets for place in out]
     candidates = []
     for representation in _candidate_representations(training[0].features):
         names = SINGLE_MODELS if representation == "measures" else (KERNEL,)
-        left_out: dict[str, list[Float64Array]] = {name: [] for name in names}
-        for plate in training:
-            others = [other for other in training if other is not plate]
+        raw: dict[str, list[Float64Array]] = {name: [] for name in names}
+        for out in sets:
+            others = [plate for place, plate in enumerate(training) if place not in out]
             space = FeatureSpace.fit([other.features for other in others], representation)
-            rows = space.transform(plate.features)[plate.rows]
+            rows = [
+                space.transform(training[place].features)[training[place].rows] for place in out
+            ]
             for name in names:
-                left_out[name].append(_fit(name, space, others, seed)(rows))
+                predict = _fit(name, space, others, seed)
+                raw[name] += [predict(of_plate) for of_plate in rows]
                 tick()
         if representation == "measures":
-            left_out[MEAN_OF_MODELS] = [
-                np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
+            raw[MEAN_OF_MODELS] = [
+                np.mean(of_models, axis=0) for of_models in zip(*raw.values(), strict=True)
             ]
-        for name, raw in left_out.items():
-            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
+        for name, of_model in raw.items():
+            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in of_model]
             errors = [
                 float(np.abs(plate.percent - of_plate).mean())
-                for plate, of_plate in zip(training, predicted, strict=True)
+                for plate, of_plate in zip(tested, predicted, strict=True)
             ]
             candidates.append(_Candidate(name, representation, predicted, np.array(errors)))
     return candidates
@@ -358,9 +408,17 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed:
         np.repeat(np.arange(len(plates)), [len(plate.rows) for plate in plates]),
     )
     embedded = int(varies[len(varies) - space.embedded :].sum())
-    model = KernelModel(embedded) if name == KERNEL else MODELS[name]
+    replicates = _replicates(plates[0]) if len(plates) == 1 else None
+    model = KernelModel(embedded, replicates) if name == KERNEL else MODELS[name]
     predict = model.fit(features[:, varies], percent, numbers, seed)
     return lambda wells: predict(wells[:, varies])
+
+
+def _replicates(plate: _TrainingPlate) -> Int64Array:
+    """Return the number of the treatment of each measured well; untreated wells have their own."""
+    names = [name or f"untreated {row}" for row, name in enumerate(plate.treatments)]
+    _, numbers = np.unique(names, return_inverse=True)
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def _training_plates(plates: Sequence[AssayPlate]) -> tuple[list[_TrainingPlate], tuple[str, ...]]:
