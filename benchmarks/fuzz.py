@@ -83,6 +83,11 @@ class EmptyEncoder:
     encoder_id: str = "empty"
     dimension: int = 1
 
+    def crop(self, image: WellImage) -> str | None:
+        """Return None: the whole image is used."""
+        del image
+        return None
+
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return a zero, of shape (1,), for any well image and plane number."""
         del image, sharpest_plane

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from inference.departure.assembly import assemble, select_images
+from inference.departure.crops import EMBED_COMMAND
 from inference.departure.measuring_methods import MEASURE_COMMAND, name_method
 from inference.departure.scales import has_scale
 from inference.deterioration.calibration import AssayPlate
@@ -26,6 +27,11 @@ OTHERS_WITH_SCALE = (
     "{count} assay plates are not used, because their images have a scale and those of this plate "
     "have none: {plates}."
 )
+OTHER_CROP = (
+    "{count} assay plates are not used, because the encoder embedded other parts of their images "
+    "than of the images of this plate: {plates}. {command} embeds the stored images again if their "
+    "files exist."
+)
 OTHER_METHOD = (
     "{count} assay plates are not used, because their images were not measured by {method} as "
     "those of this plate were: {plates}. {command} measures them again if their files exist."
@@ -42,10 +48,16 @@ class PlateKind:
 
     with_scale: bool  # its images have a scale
     measured_by: str | None  # segmenter and version of its measures; None: not recorded
+    crop: str | None = None  # part of its images that is embedded; None: the encoder's whole field
 
     def of(self, representation: Representation) -> "PlateKind":
-        """Return the kind for a representation: the method is irrelevant without measures."""
-        return PlateKind(self.with_scale, None) if representation == "embedding" else self
+        """Return the kind for a representation.
+
+        The method is irrelevant without measures, and the crop without an embedding.
+        """
+        if representation == "embedding":
+            return replace(self, measured_by=None)
+        return replace(self, crop=None) if representation == "measures" else self
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class FoundPlates:
 
     by_kind: Mapping[PlateKind, list[CalibrationPlate]]
     mixed: list[CalibrationPlate]  # plates whose images were measured by several methods
+    mixed_crops: list[CalibrationPlate]  # plates with embeddings of several crops
 
     def of_kind(self, kind: PlateKind) -> list[CalibrationPlate]:
         """Return the plates of a kind."""
@@ -80,6 +93,12 @@ class FoundPlates:
                 command=MEASURE_COMMAND,
             )
             notes.append(note)
+        if other_crop := self.of_other_crop(kind):
+            notes.append(
+                OTHER_CROP.format(
+                    count=len(other_crop), plates=_names_of(other_crop), command=EMBED_COMMAND
+                )
+            )
         return tuple(notes)
 
     def of_other_method(self, kind: PlateKind) -> list[CalibrationPlate]:
@@ -91,6 +110,16 @@ class FoundPlates:
             for plate in plates
         ]
         return [*others, *self.mixed]
+
+    def of_other_crop(self, kind: PlateKind) -> list[CalibrationPlate]:
+        """Return the plates that differ from a kind in the crop of their embeddings alone."""
+        others = [
+            plate
+            for other, plates in self.by_kind.items()
+            if other != kind and replace(other, crop=kind.crop) == kind
+            for plate in plates
+        ]
+        return [*others, *self.mixed_crops]
 
 
 def _names_of(plates: Sequence[CalibrationPlate]) -> str:
@@ -120,6 +149,7 @@ def find_assay_plates(
     left_out = (without.plate, without.run) if without else None
     by_kind: defaultdict[PlateKind, list[CalibrationPlate]] = defaultdict(list)
     mixed: list[CalibrationPlate] = []
+    mixed_crops: list[CalibrationPlate] = []
     for assay in store.assays():
         plate_map = store.plate_map(assay.plate, run=assay.run)
         if (
@@ -135,17 +165,25 @@ def find_assay_plates(
         if not images:
             continue
         methods = {image.measured_by for image in images}
-        kind = PlateKind(has_scale(images), min(methods, key=str)).of(representation)
+        crops = {image.crop for image in images}
+        kind = PlateKind(has_scale(images), min(methods, key=str), min(crops, key=str)).of(
+            representation
+        )
         plate = CalibrationPlate(
             plate=plate_map.plate,
             assay_digest=assay.digest,
             map_digest=plate_map.digest,
             images=tuple((image.key.well, image.key.visit, image.digest) for image in images),
             measured_by=kind.measured_by,
+            crop=kind.crop,
         )
-        is_mixed = len(methods) > 1 and representation != "embedding"
-        (mixed if is_mixed else by_kind[kind]).append(plate)
-    return FoundPlates(by_kind, mixed)
+        if len(crops) > 1 and representation != "measures":
+            mixed_crops.append(plate)
+        elif len(methods) > 1 and representation != "embedding":
+            mixed.append(plate)
+        else:
+            by_kind[kind].append(plate)
+    return FoundPlates(by_kind, mixed, mixed_crops)
 
 
 def read_assay_plates(
@@ -171,10 +209,11 @@ def read_assay_plates(
             if (each.key.well, each.key.visit, each.digest) in wanted
             and each.key.run in (plate_map.run, OUTSIDE)
             and (representation == "embedding" or each.measured_by == plate.measured_by)
+            and (representation == "measures" or each.crop == plate.crop)
         ]
         if len(images) < len(wanted):
             return None
-        kinds.add(PlateKind(has_scale(images), plate.measured_by))
+        kinds.add(PlateKind(has_scale(images), plate.measured_by, plate.crop))
         trajectories = assemble(
             store.observations(images, encoder_id),
             plate_map,

@@ -55,6 +55,7 @@ PREDICTED_NOTE = (
 )
 DEPARTURE_NOTE = "Ranked by departure, because {why}."
 NO_ASSAY = "no other plate of its line in the store has an assay"
+ASSAYS_OF_OTHER_CROP = "the encoder embedded other parts of the images of its line's assay plates"
 ASSAYS_OF_OTHER_METHOD = "the assay plates of its line were measured by another method"
 INVALID_CALIBRATION = "deterioration is not calibrated: {why}"
 FIRST_BY_DEPARTURE = (
@@ -63,6 +64,10 @@ FIRST_BY_DEPARTURE = (
 )
 MISSING_MEASURES = (
     "the tissue of some images was not measured, and the calibration needs all measures"
+)
+SEVERAL_CROPS = (
+    "the encoder embedded different parts of the images, and the calibration needs embeddings of "
+    "one part"
 )
 OUTSIDE_CALIBRATION = "the calibration does not apply to this plate: {sentence}"
 REQUESTED_DEPARTURE = "a person requested departure for this plate"
@@ -257,7 +262,8 @@ class Calibrations:
         fitted = self._fit(card.digest)
         trajectories = plate.trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
         if fitted is None or trajectories.representation != self._representation:
-            return _by_departure(scored.placement, choice, MISSING_MEASURES, card)
+            why = SEVERAL_CROPS if fitted and plate.other_crops else MISSING_MEASURES
+            return _by_departure(scored.placement, choice, why, card)
         try:
             placement, drift = by_deterioration(
                 scored,
@@ -319,9 +325,11 @@ class Calibrations:
         card = self._newest(found.of_kind(kind), plate_map.line)
         if card is None:
             why = NO_ASSAY if self.method == "deterioration" else ""
-            return Choice(
-                None, ASSAYS_OF_OTHER_METHOD if found.of_other_method(kind) else why, notes
-            )
+            if found.of_other_crop(kind):
+                why = ASSAYS_OF_OTHER_CROP
+            if found.of_other_method(kind):
+                why = ASSAYS_OF_OTHER_METHOD
+            return Choice(None, why, notes)
         if not card.valid:
             why = INVALID_CALIBRATION.format(why="; ".join(card.why_not))
             return Choice(None, why, notes)

@@ -29,6 +29,7 @@ from inference.departure.assembly import (
     refused_wells,
     select_images,
 )
+from inference.departure.crops import main_crop
 from inference.departure.earlier_plates import EarlierPlates, earlier_plates
 from inference.departure.measuring_methods import main_method, without_other_methods
 from inference.departure.scales import has_scale, scale_notes, scale_problems
@@ -41,6 +42,7 @@ from inference.ranking.reasons import reasons_by_treatment
 from inference.ranking.rows import treatment_ranks, well_ranks
 from inference.ranking.thesis_scale import thesis_scale
 from inference.ranking.well_tissue import tissue_by_well
+from schemas.embedding_id import embedding_id, encoder_of
 from schemas.errors import MachineError, OutputError, ProfileError, SpheroRankError
 from schemas.forecast import ForecastFrom
 from schemas.messages import AlertKind, RankingData
@@ -289,7 +291,9 @@ class DailyPath:
             method=placement.method,
             requested_method=due.requested_method,
             representation=representation,
-            encoder_id=self.encoder_id,
+            encoder_id=embedding_id(
+                self.encoder_id, None if representation == "measures" else plate.crop
+            ),
             measured_by=plate.measured_by,
             code_version=self.settings.code_version,
             config_digest=self.settings.config_digest,
@@ -324,7 +328,10 @@ class DailyPath:
         """Return the calibration by which a due day is to be ranked."""
         method = main_method(due.images, due.plate_map, due.day)
         return self.calibrations.choose(
-            due.plate_map, due.follows, PlateKind(has_scale(due.images), method), due.request
+            due.plate_map,
+            due.follows,
+            PlateKind(has_scale(due.images), method, main_crop(due.images, due.plate_map, due.day)),
+            due.request,
         )
 
     def _earlier(self, due: Due, plate: AssembledPlate) -> EarlierPlates:
@@ -389,7 +396,7 @@ class DailyPath:
         of_day = [
             image
             for image in select_images(
-                self.store.imaged(ranking.plate, ranking.encoder_id), plate_map
+                self.store.imaged(ranking.plate, encoder_of(ranking.encoder_id)), plate_map
             )
             if image.day == ranking.day
         ]

@@ -14,6 +14,7 @@ from inference.departure.departures import DepartureSettings
 from inference.departure.scales import scale_problems
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import Method, MethodRequest
+from schemas.embedding_id import crop_of
 from schemas.errors import ProfileError
 from schemas.observation import VisitVersion
 from schemas.plate_map import PlateMap
@@ -230,14 +231,15 @@ class DueDays:
     def _is_outdated(self, state: _PlateState, ranking: Ranking, inputs_digest: str) -> bool:
         """Return whether the inputs of a ranking changed, given their digest now.
 
-        If a run has a final ranking, images that were only measured again by another method make no
-        new revision of its rankings.
+        If a run has a final ranking, images that were only measured again by another method, or
+        embedded again with another crop, make no new revision of its rankings.
         """
         if ranking.inputs_digest == digest_with_calibration(inputs_digest, ranking.calibration):
             return False
         if not any(each.final for each in state.rankings):
             return True
-        as_ranked = [replace(each, measured_by=ranking.measured_by) for each in state.images]
+        method, crop = ranking.measured_by, crop_of(ranking.encoder_id)
+        as_ranked = [replace(each, measured_by=method, crop=crop) for each in state.images]
         digest = self._inputs_digest(state.plate_map, as_ranked, ranking.day)
         return ranking.inputs_digest != digest_with_calibration(digest, ranking.calibration)
 
@@ -388,6 +390,8 @@ class DueDays:
             inputs.append(left_out)
         if methods := _methods(until_day):
             inputs.append({"measured_by": methods})
+        if crops := _crops(until_day):
+            inputs.append({"crops": crops})
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -400,6 +404,17 @@ def _methods(images: Sequence[VisitVersion]) -> object:
     if len(methods) == 1:
         return methods.pop()
     return sorted((image.key.well, image.day, image.measured_by or "") for image in images)
+
+
+def _crops(images: Sequence[VisitVersion]) -> object:
+    """Return the crop of images, or by image if there are several.
+
+    None if the whole field is embedded, as in the digests of earlier versions.
+    """
+    crops = {image.crop for image in images}
+    if len(crops) == 1:
+        return crops.pop()
+    return sorted((image.key.well, image.day, image.crop or "") for image in images)
 
 
 def _newest(rankings: Sequence[Ranking], day: int) -> Ranking | None:

@@ -80,7 +80,12 @@ class ImagePath:
             return Outcome.DUPLICATE
         found = analyse(image, self.encoder, self.segmenter)
         observation = observation_of(
-            image, digest, found, self.encoder.encoder_id, received_at=self.clock()
+            image,
+            digest,
+            found,
+            encoder_id=self.encoder.encoder_id,
+            crop=self.encoder.crop(image),
+            received_at=self.clock(),
         )
         departures = self._departures(observation, plate_map)
         message = observation_message(
@@ -169,8 +174,9 @@ def observation_of(
     image: WellImage,
     digest: str,
     found: Analysis,
-    encoder_id: str,
     *,
+    encoder_id: str,
+    crop: str | None,
     received_at: datetime,
 ) -> Observation:
     """Build the observation of a well image from its pixel digest and its analysis."""
@@ -188,6 +194,7 @@ def observation_of(
         file_scales=image.file_scales,
         quality=found.quality,
         encoder_id=encoder_id,
+        crop=crop,
         embedding=found.embedding,
         measures=found.measures,
         measured_by=found.measured_by,
@@ -213,7 +220,7 @@ def observation_message(
         received_at=observation.received_at,
         um_per_px=observation.um_per_px,
         complete=observation.complete,
-        encoder_id=observation.encoder_id,
+        encoder_id=observation.embedding_id,
         measured_by=observation.measured_by,
         quality=observation.quality,
         flags=observation.quality.flags,

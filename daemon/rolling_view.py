@@ -15,7 +15,8 @@ from store.ports import ObservationReader
 PLATES_KEPT = 4  # in memory; a plate of 60 wells and 10 days takes about 3 MB
 
 
-_Id = tuple[int, str | None]  # observation id and method of the measures, which may be replaced
+_Id = tuple[int, str | None, str | None]
+"""Observation id, method of the measures and crop of the embedding; the last two may change."""
 
 
 @dataclass
@@ -127,4 +128,4 @@ class RollingView:
 
 
 def _id_of(image: VisitVersion) -> _Id:
-    return image.observation_id, image.measured_by
+    return image.observation_id, image.measured_by, image.crop

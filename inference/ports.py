@@ -30,6 +30,13 @@ class Encoder(Protocol):
         """Length of an embedding."""
         ...
 
+    def crop(self, image: WellImage) -> str | None:
+        """Return the name of the part of a well image that is embedded; None for the whole field.
+
+        Embeddings of parts with different names are never compared.
+        """
+        ...
+
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the embedding, (dimension,), of a well image with a given sharpest plane.
 

@@ -43,6 +43,10 @@ class CalibrationPlate(FrozenModel):
     """Segmenter and version of the measures of all its images; null if an earlier version of
     SpheroRank measured them, or if the model uses no measures.
     """
+    crop: str | None = None
+    """Name of the part of all its images that the encoder embedded; null for the whole field of the
+    encoder, or if the model uses no embedding.
+    """
 
 
 class Drift(FrozenModel):

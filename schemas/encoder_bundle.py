@@ -46,11 +46,11 @@ class Preprocessing(FrozenModel):
     planes: PlanePolicy
     """Selection of the three channels."""
     field_um: float | None = Field(default=None, gt=0)
-    """Side in µm of the centred square that is embedded; None, or an unknown scale: the whole
-    image.
+    """Side in µm of the centred square that is embedded; None, or an unknown scale: the largest
+    square of the image. In an image that is narrower, a smaller field is embedded.
     """
     background: float = Field(gt=0, le=1)
-    """Value in 0…1 to which the empty background is scaled; also fills pixels outside the image."""
+    """Value in 0…1 to which the empty background is scaled."""
     mean: tuple[float, float, float]
     """Value subtracted from each channel."""
     std: tuple[float, float, float]

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from schemas.arrays import Float32Array
+from schemas.embedding_id import embedding_id
 from schemas.quality import Flag, Quality
 from schemas.scale import FileScale
 from schemas.tissue import Unsure
@@ -51,6 +52,10 @@ class Observation:
     """Segmenter and definitions of the measures; None if an earlier version did not record them.
     Measures by different methods are never compared.
     """
+    crop: str | None = None
+    """Name of the part of the image that was embedded; None for the whole field of the encoder, and
+    if an earlier version did not record it. Embeddings of different crops are never compared.
+    """
     unsure: tuple[Unsure, ...] = ()
     """Reasons to doubt the outline of the tissue; empty if an earlier version did not record them.
     """
@@ -58,6 +63,11 @@ class Observation:
     """True if the culture day follows from a time and ``seeded_at``, False if the name has it; None
     if it was stored by a version that did not record this.
     """
+
+    @property
+    def embedding_id(self) -> str:
+        """Encoder and crop; embeddings with different ids are never compared."""
+        return embedding_id(self.encoder_id, self.crop)
 
     @property
     def is_refused(self) -> bool:
@@ -110,6 +120,10 @@ class VisitVersion:
     """Modification time of the first file; None if unknown, or if ``taken_at`` is known."""
     measured_by: str | None = None
     """Segmenter and definitions of its measures; None if an earlier version did not record them."""
+    crop: str | None = None
+    """Name of the part of the image that an encoder embedded; None for its whole field, and for an
+    image without an embedding.
+    """
     excluded: str | None = None
     """Reason why the image does not count, such as that it shows another well; None if it counts.
     """

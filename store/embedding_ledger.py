@@ -69,14 +69,18 @@ class SqlEmbeddingLedger:
         with self._database.reading() as connection:
             return [EmbeddingProgress(*row) for row in connection.execute(query)]
 
-    def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
+    def not_embedded(
+        self, plate: str, encoder_id: str, *, again: bool = False
+    ) -> Sequence[StoredImage]:
         """Return the StoredImages of a plate that an encoder has not embedded, in order of arrival.
 
-        Refused images are included.
+        Refused images are included, and with ``again`` those of which no crop is recorded.
         """
         done = and_(
             embeddings.c.observation_id == observations.c.id, embeddings.c.encoder_id == encoder_id
         )
+        if again:
+            done = and_(done, embeddings.c.crop.is_not(None))
         query = (
             select(observations)
             .where(
@@ -90,22 +94,38 @@ class SqlEmbeddingLedger:
             return read_rows(connection, query, observations, stored_image_of)
 
     def add_embedding(
-        self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
+        self,
+        observation_id: int,
+        encoder_id: str,
+        embedding: npt.NDArray[np.float32],
+        crop: str | None = None,
     ) -> None:
         """Store an encoder's embedding of the image with an observation id; delete its refusal.
 
-        An embedding that is already stored is unchanged.
+        An embedding of the same crop that is already stored is unchanged; one of another crop is
+        replaced.
         """
-        row = {"observation_id": observation_id, "encoder_id": encoder_id, "vector": embedding}
+        row = with_checksum(
+            embeddings,
+            {
+                "observation_id": observation_id,
+                "encoder_id": encoder_id,
+                "crop": crop,
+                "vector": embedding,
+            },
+        )
+        adding = self._insert(embeddings).values(row)
         refused = and_(
             embedding_refusals.c.observation_id == observation_id,
             embedding_refusals.c.encoder_id == encoder_id,
         )
         with self._database.writing() as connection:
             connection.execute(
-                self._insert(embeddings)
-                .values(with_checksum(embeddings, row))
-                .on_conflict_do_nothing(index_elements=list(embeddings.primary_key))
+                adding.on_conflict_do_update(
+                    index_elements=list(embeddings.primary_key),
+                    set_={name: adding.excluded[name] for name in ("crop", "vector", "checksum")},
+                    where=embeddings.c.crop.is_distinct_from(adding.excluded.crop),
+                )
             )
             connection.execute(delete(embedding_refusals).where(refused))
             note_changes(connection, connection.scalars(plate_of(observation_id)))

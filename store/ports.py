@@ -391,19 +391,37 @@ class EmbeddingLedger(Protocol):
         """Return the numbers of stored, embedded and refused images of each run of each plate."""
         ...
 
-    def not_embedded(self, plate: str, encoder_id: str) -> Sequence[StoredImage]:
+    def not_embedded(
+        self, plate: str, encoder_id: str, *, again: bool = False
+    ) -> Sequence[StoredImage]:
         """Return the StoredImages of a plate that an encoder has not embedded, in order of arrival.
 
         Refused images are included.
+
+        Parameters
+        ----------
+        again
+            Include images of which no crop is recorded: their embedding is that of the whole field,
+            or of an earlier version.
         """
         ...
 
     def add_embedding(
-        self, observation_id: int, encoder_id: str, embedding: npt.NDArray[np.float32]
+        self,
+        observation_id: int,
+        encoder_id: str,
+        embedding: npt.NDArray[np.float32],
+        crop: str | None = None,
     ) -> None:
         """Store an encoder's embedding of the image with an observation id; delete its refusal.
 
-        An embedding that is already stored is unchanged.
+        An embedding of the same crop that is already stored is unchanged; one of another crop is
+        replaced.
+
+        Parameters
+        ----------
+        crop
+            Name of the part of the image; None for the whole field of the encoder.
         """
         ...
 

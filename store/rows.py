@@ -83,6 +83,7 @@ def observation_of(row: Row[Any]) -> Observation:
         file_scales=file_scales_of(row),
         quality=Quality.model_validate(row.quality),
         encoder_id=row.embedding_encoder_id,
+        crop=row.embedding_crop,
         embedding=row.embedding_vector,
         measures=row.measures,
         measured_by=row.measured_by,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, select
+from sqlalchemy import Connection, Row, Select, and_, case, func, null, select
 
 from schemas.messages import MessageData
 from schemas.observation import Observation, Outcome, VisitVersion
@@ -114,14 +114,16 @@ class SqlObservations(SqlPart):
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every VisitVersion of a plate that an encoder has embedded, in order."""
         return self._versions(
-            select(*_VERSION_COLUMNS)
+            select(*_VERSION_COLUMNS, embeddings.c.crop)
             .join(embeddings)
             .where(observations.c.plate == plate, embeddings.c.encoder_id == encoder_id)
         )
 
     def arrived(self, plate: str) -> Sequence[VisitVersion]:
         """Return every VisitVersion of a plate, with and without embeddings, in order."""
-        return self._versions(select(*_VERSION_COLUMNS).where(observations.c.plate == plate))
+        return self._versions(
+            select(*_VERSION_COLUMNS, null().label("crop")).where(observations.c.plate == plate)
+        )
 
     def observations(
         self, images: Sequence[VisitVersion], encoder_id: str
@@ -181,6 +183,7 @@ class SqlObservations(SqlPart):
                     file_scales=file_scales_of(row),
                     saved_at=modified_at(row.files),
                     measured_by=row.measured_by,
+                    crop=row.crop,
                     excluded=row.excluded,
                 )
                 for row in fetch(connection, query.order_by(*_IN_ORDER), observations)
@@ -219,6 +222,7 @@ class SqlObservations(SqlPart):
         embedding = {
             "observation_id": observation_id,
             "encoder_id": of.encoder_id,
+            "crop": of.crop,
             "vector": of.embedding,
         }
         connection.execute(embeddings.insert().values(with_checksum(embeddings, embedding)))

@@ -186,6 +186,7 @@ embeddings = Table(
     metadata,
     Column("observation_id", Integer, ForeignKey("observation.id")),
     Column("encoder_id", AnyText),
+    Column("crop", AnyText),  # part of the image; NULL: the whole field, or not recorded
     Column("vector", Float32Vector, nullable=False),
     Column("checksum", BigInteger),  # as of a message
     PrimaryKeyConstraint("observation_id", "encoder_id"),

@@ -114,6 +114,7 @@ class Site:
         self.settings = SETTINGS
         self.method: MethodChoice = "auto"
         self.measured_by: str | None = MEASURED_BY  # method of the measures of new images
+        self.crop: str | None = None  # embedded part of new images
         self.measure_again: MeasureAgain = measure_nothing
         self.tick: Callable[[], object] = lambda: None
         # True kill by plate and well. The tissue of a killed well is smaller and darker.
@@ -228,6 +229,7 @@ class Site:
             embedding=rng.standard_normal(6).astype(np.float32),
             measures=measures,
             measured_by=self.measured_by,
+            crop=self.crop,
             um_per_px=plate.um_per_px,
             file_scales=() if plate.um_per_px is None else (FileScale(plate.um_per_px, "OME-XML"),),
             taken_at=plate.seeded_at + timedelta(days=day - 1),

@@ -23,6 +23,14 @@ def embed(
             help="Embed the stored images that have no embedding by this encoder yet.",
         ),
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="With --store: embed also images that an earlier version embedded. In images "
+            "narrower than the encoder's field, a field that fits is then embedded.",
+        ),
+    ] = False,
     bundle: Annotated[
         str | None,
         typer.Option(help="Encoder bundle. Without it, the bundle of the configuration."),
@@ -36,7 +44,7 @@ def embed(
     The embeddings of image files are written to a Parquet file, those of stored images to the
     store.
     """
-    if store == bool(images) or store == (out is not None):
+    if store == bool(images) or store == (out is not None) or (again and not store):
         raise typer.BadParameter("expected image files with --out, or --store")
     from daemon import logs
     from daemon.config import load_config
@@ -52,11 +60,11 @@ def embed(
         for path in written.not_cropped:
             errors.print(
                 f"{path}: has no scale; the encoder's field of {written.field_um:g} µm cannot be "
-                "cropped, the whole image is embedded",
+                "cropped, the largest square of the image is embedded",
             )
         exit_if_refused(written.refused)
         return
-    done = re_embedding.re_embed(settings, jobs)
+    done = re_embedding.re_embed(settings, jobs, again=again)
     screen.print(
         f"{done.embedded} images embedded with {done.encoder_id}, {len(done.refused)} refused",
     )

@@ -16,6 +16,7 @@ from daemon.config import Config
 from daemon.jobs.new_files import check_new
 from daemon.tissue_analysis import analyse_tissue
 from inference.ports import Encoder, Segmenter
+from schemas.embedding_id import embedding_id
 from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
 
@@ -93,7 +94,7 @@ def _row(
     embedding = encoder.embed(image, quality.sharpest_plane)
     metadata: dict[str, object] = {
         "Metadata_File": str(path),
-        "Metadata_EncoderId": encoder.encoder_id,
+        "Metadata_EncoderId": embedding_id(encoder.encoder_id, encoder.crop(image)),
         "Metadata_UmPerPx": read.um_per_px,
         "Metadata_Flags": " ".join(quality.flags),
         "Metadata_EmbeddedAt": datetime.now(UTC),

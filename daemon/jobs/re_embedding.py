@@ -5,7 +5,7 @@ embedding is committed by itself, so after an interruption the same command cont
 """
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -21,9 +21,8 @@ from daemon.stored_images import check_has_files, read_stored_image, worker_pool
 from inference.ports import Encoder
 from schemas.errors import ImageError
 from schemas.observation import StoredImage
-from store.ports import EmbeddingLedger
 
-Embedding = npt.NDArray[np.float32]  # (dimension,)
+Embedding = tuple[npt.NDArray[np.float32], str | None]  # (dimension,), name of the crop
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ReembeddingReport:
     refused: list[ImageError]  # file missing or changed since it was stored, or not embeddable
 
 
-def re_embed(config: Config, jobs: int) -> ReembeddingReport:
+def re_embed(config: Config, jobs: int, *, again: bool = False) -> ReembeddingReport:
     """Embed all stored images not yet embedded, in ``jobs`` processes; return a ReembeddingReport.
 
     The encoder is that of the configuration.
@@ -46,6 +45,9 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
     ----------
     jobs
         Number of worker processes, each with its own encoder.
+    again
+        Embed also images of which no crop is recorded. An image whose width is smaller than the
+        field of the encoder then gets the embedding of the field that fits it.
 
     Raises
     ------
@@ -62,11 +64,14 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
         closing(wiring.open_embedding_ledger(config)) as ledger,
     ):
         check_has_files(config.source.path)
-        plates = [plate for plate in ledger.embedded(encoder_id) if plate.embedded < plate.images]
+        plates = [
+            plate for plate in ledger.embedded(encoder_id) if again or plate.embedded < plate.images
+        ]
         plates.sort(key=lambda plate: not is_unfinished(store, plate.plate))
-        total = sum(plate.images - plate.embedded for plate in plates)
         names = list(dict.fromkeys(plate.plate for plate in plates))  # one entry for each run
-        with closing(_embed_plates(ledger, names, encoder_id, config, jobs)) as results:
+        images = {name: list(ledger.not_embedded(name, encoder_id, again=again)) for name in names}
+        total = sum(map(len, images.values()))
+        with closing(_embed_plates(images, config, jobs)) as results:
             for image, result in track(
                 results, "images embedded", total=total, disable=not sys.stdout.isatty()
             ):
@@ -76,24 +81,24 @@ def re_embed(config: Config, jobs: int) -> ReembeddingReport:
                     key = image.key
                     refused.append(ImageError(f"{key.plate} {key.well} {key.visit}", result))
                 else:
-                    ledger.add_embedding(image.observation_id, encoder_id, result)
+                    vector, crop = result
+                    ledger.add_embedding(image.observation_id, encoder_id, vector, crop)
                     embedded += 1
     return ReembeddingReport(encoder_id, embedded, refused)
 
 
 def _embed_plates(
-    ledger: EmbeddingLedger, plates: list[str], encoder_id: str, config: Config, jobs: int
+    images: Mapping[str, Sequence[StoredImage]], config: Config, jobs: int
 ) -> Generator[tuple[StoredImage, Embedding | str]]:
-    """Yield each image without embedding, with its embedding or the reason why it has none.
+    """Yield each image, by plate, with its embedding or the reason why it has none.
 
     Worker processes read and embed; only this process writes to the store.
     """
-    if not plates:
+    if not any(images.values()):
         return
     with worker_pool(jobs, _open_worker, config.encoder, config.source) as pool:
-        for plate in plates:
-            images = ledger.not_embedded(plate, encoder_id)
-            yield from zip(images, pool.map(_embed_in_worker, images), strict=True)
+        for of_plate in images.values():
+            yield from zip(of_plate, pool.map(_embed_in_worker, of_plate), strict=True)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class _Worker:
     source: SourceSection
 
     def embed(self, stored: StoredImage) -> Embedding:
-        """Read the files of a stored image again and return its embedding.
+        """Read the files of a stored image again and return its embedding and crop.
 
         Raises
         ------
@@ -112,7 +117,8 @@ class _Worker:
             If a file is missing or changed, or its pixels differ from the stored digest.
         """
         image = read_stored_image(stored, self.source)
-        return np.asarray(self.encoder.embed(image, stored.sharpest_plane))
+        vector = np.asarray(self.encoder.embed(image, stored.sharpest_plane))
+        return vector, self.encoder.crop(image)
 
 
 _workers: list[_Worker] = []  # the one worker of this process, once it is opened

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from inference.departure.crops import (
+    different_crops,
+    main_crop,
+    other_crops,
+    other_crops_note,
+)
 from inference.departure.measuring_methods import (
     deciding_images,
     main_method,
@@ -14,6 +20,7 @@ from inference.departure.measuring_methods import (
 )
 from inference.departure.scales import ScaleProblem, image_problem, scale_problems
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
+from schemas.embedding_id import embedding_id
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap
@@ -51,6 +58,7 @@ class AssembledPlate:
 
     plate_map: PlateMap
     encoder_id: str  # "" without observations
+    crop: str | None  # part of the image of which all embeddings are; None: the whole field
     measured_by: str | None  # segmenter and version of all measures; None: not recorded
     days: tuple[int, ...]  # T, ascending culture days with an observation
     embeddings: npt.NDArray[np.float64]  # (N, T, E)
@@ -60,6 +68,8 @@ class AssembledPlate:
     deciding_unmeasured: int  # those of them that were neither measured nor refused
     other_methods: tuple[str | None, ...]  # of each image whose measures are not used because of it
     deciding_other_methods: int  # number of deciding images among them
+    deciding_crops: tuple[str | None, ...]  # of each deciding image
+    other_crops: dict[str, str]  # reason by well with a deciding image of another crop
     flags: dict[str, tuple[Flag, ...]]  # quality flags of the deciding images, by well
     unsure: dict[str, tuple[Unsure, ...]]  # doubts about the outline on the last day, by well
     refused: dict[str, str]  # reason by well with an image of the last day but without measures
@@ -81,6 +91,8 @@ class AssembledPlate:
             return "embedding", ()  # a note on the methods is always given
         if representation == "both" and embedding_weight == 0:
             return "measures", (MEASURES_ALONE_NOTE,)
+        if representation == "both" and self.other_crops:
+            return "measures", (other_crops_note(self.deciding_crops),)
         return representation, ()
 
     def reasons_left_out(
@@ -88,20 +100,32 @@ class AssembledPlate:
     ) -> dict[str, str]:
         """Return the reason by left-out well, for a requested representation and a weight.
 
-        Wells without measures because of a refused image are left out if measures are compared.
+        Wells without measures because of a refused image are left out if measures are compared, and
+        wells with an embedding of another crop if embeddings are compared.
         """
         representation, _ = self.allowed_representation(representation, embedding_weight)
-        return self.left_out if representation == "embedding" else self.refused | self.left_out
+        if representation == "embedding":
+            return self.other_crops | self.left_out
+        return self.refused | self.left_out
 
     def trajectories(self, representation: Representation, embedding_weight: float) -> Trajectories:
         """Return the Trajectories of all wells in a representation, with an embedding weight.
 
         If the plate or the weight does not allow the requested representation, the allowed one is
         used.
+
+        Raises
+        ------
+        ProfileError
+            If embeddings alone are compared, and those of most wells are of different crops.
         """
         representation, _ = self.allowed_representation(representation, embedding_weight)
+        imaged = np.isfinite(self.embeddings).any(axis=(1, 2)).sum()
+        if representation == "embedding" and 2 * len(self.other_crops) > imaged:
+            raise ProfileError(self.plate_map.plate, different_crops(self.deciding_crops))
         dimension = 0 if representation == "measures" else self.embeddings.shape[2]
         used = np.ones(len(self.days), dtype=np.bool_)
+        encoder_id = embedding_id(self.encoder_id, self.crop if dimension else None)
         features = self.embeddings
         if representation != "embedding":
             used &= self.is_measured.any(axis=0)
@@ -116,7 +140,7 @@ class AssembledPlate:
             features=features[:, used],
             feature_names=feature_names(representation, dimension),
             embedding_dimension=dimension,
-            encoder_id=self.encoder_id,
+            encoder_id=encoder_id,
             measured_by=None if representation == "embedding" else self.measured_by,
         )
 
@@ -229,8 +253,8 @@ def assemble(
 
     Wells that the plate map does not name take no part, and neither do wells whose scale is
     contradictory: they have no values. Measures by another method than that of most deciding images
-    are not used. No other quality flag leaves a well out: dying tissue can
-    look blurred, cut or empty, and is then the tissue of interest.
+    are not used, and neither are embeddings of another crop. No other quality flag leaves a well
+    out: dying tissue can look blurred, cut or empty, and is then the tissue of interest.
 
     Parameters
     ----------
@@ -260,9 +284,11 @@ def assemble(
     is_measured = np.zeros(shape, dtype=bool)
     problems = scale_problems(used, plate_map)
     comparable = [seen for seen in used if seen.key.well not in problems]
+    crop = main_crop(comparable, plate_map, through_day)
     for seen in comparable:
         place = row_of[seen.key.well], days.index(seen.day)
-        embeddings[place] = seen.embedding
+        if seen.crop == crop:
+            embeddings[place] = seen.embedding
         if seen.measures:
             is_measured[place] = True
             measures[place] = ranked_values(seen.measures)
@@ -272,6 +298,7 @@ def assemble(
     return AssembledPlate(
         plate_map=plate_map,
         encoder_id=encoders[0] if encoders else "",
+        crop=crop,
         measured_by=method,
         days=tuple(days),
         embeddings=embeddings,
@@ -283,6 +310,8 @@ def assemble(
         other_methods=tuple(
             seen.measured_by for seen in read if seen.measures and seen.measured_by != method
         ),
+        deciding_crops=tuple(seen.crop for seen in deciding),
+        other_crops=other_crops(comparable, plate_map, through_day),
         flags=_flags(deciding_images(used, plate_map, through_day), problems),
         unsure={
             seen.key.well: seen.unsure for seen in used if seen.day == through_day and seen.unsure

@@ -1,52 +1,36 @@
 """Length of a residual whose directions are those of the embedding and those of the measures.
 
-Both parts are in units of their own noise, so that their lengths can be compared. The part with
-the clearer effects on the plate determines the length of a well, unless the other part departs
-clearly further.
+Both parts are in units of their own noise. Each part counts as clearly as it shows effects on the
+plate.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from inference.departure.metrics import Mahalanobis, Noise
 from schemas.arrays import Float64Array, IndexArray
 
-EXPLAINED_FACTOR = 2.0
-"""Smallest ratio of the length by the other part to the length by the main part, both in units of
-the main part, from which the other part changes the length of a well.
-
-With the factor 1, the scatter of the other part would change the order of treatments that the main
-part shows well.
-"""
-CLEARER_FACTOR = 1.5
-"""Smallest ratio of the clearness of effects on the embedding to that of effects on the measures,
-from which the embedding is the main part.
-
-The clearness is the length of a strong effect divided by the scatter of replicates. On simulated
-laboratories, the measures order visible mechanisms better than an embedding with the same
-clearness.
-"""
 MIN_AGREEMENT = 0.85
-"""Smallest intra-class correlation of the lengths of replicates, for the other part to count."""
+"""Smallest intra-class correlation of the lengths of replicates, for a part to count beside another
+part.
+"""
 STRONG_EFFECT = 0.9
 """Quantile of the lengths of all wells that is a strong effect of a plate."""
-NOISE_DEVIATIONS = 1.0
-"""Standard deviations above the mean from which the other part's squared length is not noise."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartLength:
     """Length of a residual in the directions of one part, and its effects on one plate."""
 
-    directions: slice
     metric: Mahalanobis
     strong: float
     """Length of a strong effect."""
-    scatter: float
-    """Root mean square difference between the lengths of replicates and their mean; 0 without
-    replicates.
+    clearness: float
+    """Length of a strong effect divided by the scatter of replicates: the root mean square
+    difference between their lengths and the mean. Infinite without replicates.
     """
     agreement: float
     """Intra-class correlation of the lengths of replicates; 1 without replicates."""
@@ -64,28 +48,28 @@ class PartLength:
         metric = Mahalanobis.fit(rows, noise.of_part(directions), replicates)
         lengths = metric.lengths(rows)
         scatter, agreement = _agreement(lengths, replicates)
-        return cls(
-            directions, metric, float(np.quantile(lengths, STRONG_EFFECT)), scatter, agreement
-        )
+        strong = float(np.quantile(lengths, STRONG_EFFECT))
+        return cls(metric, strong, strong / scatter if scatter > 0 else np.inf, agreement)
 
-    def squares(self, residual: Float64Array) -> Float64Array:
-        """Return (n,) squared lengths of residuals (n, K)."""
-        return self.metric.lengths(residual[:, self.directions]) ** 2
+    def scale(self, clearest: "PartLength") -> float:
+        """Return the factor of squared lengths of this part, beside those of the clearest part.
+
+        Strong effects of both parts have the same length, times the root of the ratio of their
+        clearness.
+        """
+        ratio = self.clearness / clearest.clearness if np.isfinite(clearest.clearness) else 1.0
+        return float(ratio * (clearest.strong / self.strong) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
 class CombinedLength:
-    """Length of residuals (n, K) by the main part, and by the other part where it departs further.
+    """Length of residuals (n, K) as the root of a weighted sum of the squared lengths of the parts.
 
-    The squared length is m² + max(0, r² (o² − t) − f² m²). Here m and o are the lengths by the main
-    part and by the other part, r is the ratio of strong effects on m and on o, t is the squared
-    length of noise of the other part, and f is :data:`EXPLAINED_FACTOR`. If no part has directions
-    that replicates share, the length is that of all directions.
+    Only reproducible parts count: those with directions that replicates share. If no part is
+    reproducible, the length is that of all directions.
     """
 
-    main: PartLength
-    other: PartLength | None
-    """Part that is used where it departs further; None if it is not reproducible."""
+    metric: Mahalanobis  # of all K directions
 
     @classmethod
     def fit(
@@ -107,54 +91,36 @@ class CombinedLength:
         fitted = [PartLength.fit(residual, noise, part, replicates) for part in parts]
         found = [each for each in fitted if each.metric.is_reproducible]
         if not found:
-            every = slice(0, residual.shape[1])
-            return cls(PartLength.fit(residual, noise, every, replicates), None)
-        main = found[-1]
-        if len(found) > 1:
-            by_embedding, by_measures = found
-            is_clearer = (
-                by_embedding.strong * by_measures.scatter
-                > CLEARER_FACTOR * by_measures.strong * by_embedding.scatter
+            return cls(Mahalanobis.fit(residual, noise, replicates))
+        clearest = max(found, key=lambda each: (each.agreement, each.clearness))
+        used = [each for each in found if each.agreement >= MIN_AGREEMENT] or [clearest]
+        clearest = max(used, key=lambda each: each.clearness)
+        scales = [each.scale(clearest) if each in used else 0.0 for each in fitted]
+        pairs = list(zip(scales, fitted, strict=True))
+        return cls(
+            Mahalanobis(
+                scipy.linalg.block_diag(*(scale * each.metric.matrix for scale, each in pairs)),
+                np.concatenate([scale * each.metric.weights for scale, each in pairs]),
             )
-            main = by_embedding if is_clearer else by_measures
-        others = [each for each in found if each is not main and each.agreement >= MIN_AGREEMENT]
-        return cls(main, others[0] if others else None)
+        )
 
     def lengths(self, residual: Float64Array) -> Float64Array:
         """Return (n,) lengths of residuals (n, K)."""
-        return np.asarray(np.sqrt(self.main.squares(residual) + self._excess(residual)))
-
-    def _excess(self, residual: Float64Array) -> Float64Array:
-        """Return the (n,) squared lengths that the other part adds."""
-        if self.other is None:
-            return np.zeros(len(residual))
-        ratio = self.main.strong / self.other.strong
-        above_noise = self.other.squares(residual) - self.other.metric.squared_noise(
-            NOISE_DEVIATIONS
-        )
-        explained = EXPLAINED_FACTOR**2 * self.main.squares(residual)
-        return np.asarray(np.maximum(0.0, ratio**2 * above_noise - explained))
+        return self.metric.lengths(residual)
 
     def embedding_share(self, residual: Float64Array, embedded: int) -> Float64Array:
         """Return (n,) fractions of the squared lengths that are due to the embedding.
 
-        If the length is that of all directions, the fraction is that of the squared components.
-
         ``embedded`` is the number of directions, from the first, that are those of the embedding.
         """
-        squared, excess = self.main.squares(residual), self._excess(residual)
-        is_embedding = self.main.directions.stop <= embedded
-        of_main = np.full(len(residual), float(is_embedding))
-        if self.main.directions.start < embedded < self.main.directions.stop:
-            whole = np.zeros_like(residual)
-            whole[:, :embedded] = residual[:, :embedded]
-            of_main = np.divide(
-                self.main.squares(whole), squared, out=np.zeros_like(squared), where=squared > 0
-            )
-        total = squared + excess
-        of_other = excess * (not is_embedding)
+        of_embedding = residual.copy()
+        of_embedding[:, embedded:] = 0.0
+        squared = self.lengths(residual) ** 2
         return np.divide(
-            of_main * squared + of_other, total, out=np.zeros_like(total), where=total > 0
+            self.lengths(of_embedding) ** 2,
+            squared,
+            out=np.zeros_like(squared),
+            where=squared > 0,
         )
 
 

@@ -401,7 +401,7 @@ def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, s
     for name, values in lengths.by_metric.items():
         own = clip_outliers(values[untreated], values[untreated])
         spreads[name] = (
-            moderated_spread(own, lengths.metric.main.metric, lengths.earlier, lengths.similarity)
+            moderated_spread(own, lengths.metric.metric, lengths.earlier, lengths.similarity)
             if name is MetricName.MAHALANOBIS
             else moderated_spread(own, None)
         )

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.departure.assembly import assemble, select_images
+from inference.departure.crops import EMBED_COMMAND
 from inference.departure.measuring_methods import MEASURE_COMMAND, name_method
 from inference.departure.reduced_space import MAX_OTHER_PLATES, MIN_EARLIER_WELLS
 from inference.departure.scales import has_scale, scale_problems
 from inference.ports import EarlierPlateReader, SequenceModel
+from schemas.embedding_id import crop_of
 from schemas.observation import VisitVersion
 from schemas.plate_map import Group, PlateMap
 from schemas.trajectory import Trajectories
@@ -26,6 +28,11 @@ OTHER_METHOD = (
     "{count} earlier plates are not used, because their images were not measured by {method} as "
     "those of this plate were: {plates}. {command} measures them again if their files exist."
 )
+OTHER_CROP = (
+    "{count} earlier plates are not used, because the encoder embedded other parts of their images "
+    "than of the images of this plate: {plates}. {command} embeds the stored images again if their "
+    "files exist."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +41,7 @@ class EarlierPlates:
 
     trajectories: tuple[Trajectories, ...] = ()
     digest: str = ""  # SHA-256 of which images of which wells; "" without any
-    notes: tuple[str, ...] = ()  # on plates that were left out because of scale or method
+    notes: tuple[str, ...] = ()  # on plates that were left out because of scale, method or crop
 
     @property
     def plates(self) -> tuple[str, ...]:
@@ -57,9 +64,9 @@ def earlier_plates(
     At most :data:`MAX_OTHER_PLATES` comparable plates with their untreated wells are returned.
 
     A plate is comparable if it has the same features, its images have a scale as those of the
-    ranked plate do or have none as they do, the same method measured them, and at least three
-    untreated wells have an image of ``day`` and one from before dosing on a day that the ranked
-    plate has too.
+    ranked plate do or have none as they do, the same method measured them, the same part of them is
+    embedded, and at least three untreated wells have an image of ``day`` and one from before dosing
+    on a day that the ranked plate has too.
 
     Parameters
     ----------
@@ -70,7 +77,7 @@ def earlier_plates(
     sequence_model
         Needs images of all its days up to dosing; without it the last pre-dose image is enough.
     """
-    taken, images, other_scale, other_method = [], [], [], []
+    taken, images, other_scale, other_method, other_crop = [], [], [], [], []
     by_measures = own.representation != "embedding"
     for other in reader.earlier_plates(plate_map, day, encoder_id, MAX_OTHER_PLATES):
         untreated = other.model_copy(
@@ -102,6 +109,10 @@ def earlier_plates(
         if by_measures and {image.measured_by for image in found} != {own.measured_by}:
             other_method.append(other.plate)
             continue
+        crops = {image.crop for image in found}
+        if own.embedding_dimension and crops != {crop_of(own.encoder_id)}:
+            other_crop.append(other.plate)
+            continue
         laid_out = assemble(
             reader.observations(found, encoder_id),
             untreated,
@@ -116,6 +127,7 @@ def earlier_plates(
     notes = (
         *_scale_notes(other_scale, with_scale=with_scale),
         *_method_notes(other_method, own.measured_by),
+        *_crop_notes(other_crop),
     )
     return EarlierPlates(tuple(taken), digest, notes)
 
@@ -136,6 +148,14 @@ def _method_notes(plates: Sequence[str], method: str | None) -> tuple[str, ...]:
         plates=", ".join(plates),
         command=MEASURE_COMMAND,
     )
+    return (note,)
+
+
+def _crop_notes(plates: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on the plates that were left out because of their crop, if any."""
+    if not plates:
+        return ()
+    note = OTHER_CROP.format(count=len(plates), plates=", ".join(plates), command=EMBED_COMMAND)
     return (note,)
 
 

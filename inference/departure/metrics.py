@@ -173,10 +173,6 @@ class Mahalanobis:
         """Return (n,) lengths of residuals (n, K)."""
         return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", residual, self.matrix, residual)))
 
-    def squared_noise(self, deviations: float) -> float:
-        """Return the mean squared length of noise plus a number of its standard deviations."""
-        return float(self.weights.sum() + deviations * np.sqrt(2 * (self.weights**2).sum()))
-
     @property
     def length_variance(self) -> float:
         """Variance of the length of a residual that is only noise: Σw² / 2Σw.

@@ -24,7 +24,7 @@ NO_SCALE_NOTE = (
 )
 NO_FIELD_NOTE = (
     "The encoder's field of {field:g} µm cannot be cropped without a scale: the encoder sees the "
-    "whole image."
+    "largest square of the image."
 )
 
 

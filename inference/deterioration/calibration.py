@@ -8,6 +8,7 @@ plates.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from statistics import fmean
 from typing import cast
 
@@ -33,7 +34,7 @@ from inference.deterioration.intervals import (
 from inference.deterioration.kernel_model import KernelModel
 from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
 from inference.deterioration.plate_distance import plate_distance
-from schemas.arrays import BoolArray, Float64Array, IndexArray
+from schemas.arrays import BoolArray, Float64Array, IndexArray, Int64Array
 from schemas.calibration import CalibrationCard, ErrorModel
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
@@ -48,6 +49,8 @@ simulated laboratories.
 """
 PARTS_OF_SINGLE_PLATE = 5
 """Number of parts of a single assay plate that are left out in turn."""
+MAX_NESTED_GROUPS = 8
+"""Largest number of groups of plates that are left out in pairs; more cost much time."""
 MAX_RELATIVE_DISTANCE = 2.0
 """Largest distance of a plate, relative to the largest distance of a calibration plate from the
 others.
@@ -223,8 +226,8 @@ def calibrate(
     """Cross-validate models on AssayPlates; return the CalibrationCard of the best with its errors.
 
     One plate at a time is left out. The errors are those of the whole procedure: the model that
-    predicts a left-out plate is selected by its errors on the other plates. A single plate is
-    divided by treatments into parts, which are left out in turn.
+    predicts a left-out plate is selected by errors on the other plates of models that were fitted
+    without it. A single plate is divided by treatments into parts, which are left out in turn.
 
     Unsuitable data raise no exception: the card is then not valid and contains the reasons.
 
@@ -254,10 +257,11 @@ def calibrate(
     if len(training) == 1:
         candidates = [each for each in candidates if each.model == SINGLE_PLATE_MODEL] or candidates
     best = _select(candidates, np.ones(len(parts), dtype=np.bool_))
-    nested = [
-        _select(candidates, np.arange(len(parts)) != out).predicted[out]
-        for out in range(len(parts))
-    ]
+    nested = (
+        best.predicted
+        if len(candidates) == 1
+        else _nested_predictions(candidates, parts, seed, tick)
+    )
     left_out = [
         LeftOutPlate(predicted, part.percent, part.treatments)
         for predicted, part in zip(nested, parts, strict=True)
@@ -335,30 +339,79 @@ def _select(candidates: Sequence[_Candidate], plates: BoolArray) -> _Candidate:
     return simpler if float(gain.mean()) <= error else best
 
 
+def _nested_predictions(
+    candidates: Sequence[_Candidate],
+    training: Sequence[_TrainingPlate],
+    seed: int,
+    tick: Callable[[], None],
+) -> list[Float64Array]:
+    """Return the predictions for each plate by the candidate that the other plates select.
+
+    The other plates select by errors of models that were fitted without the predicted plate, so
+    that nothing of a plate has an influence on its prediction. Plates are left out in at most
+    :data:`MAX_NESTED_GROUPS` groups. Of two plates, each selects by the errors of the same models
+    as for the calibration, because a pair of them cannot be left out.
+    """
+    count = len(training)
+    groups = np.arange(count) % MAX_NESTED_GROUPS
+    errors = np.tile([each.errors for each in candidates], (count, 1, 1))
+    if count > 2:  # noqa: PLR2004 - one plate remains for the fit
+        for pair in combinations(np.unique(groups).tolist(), 2):
+            out = np.flatnonzero(np.isin(groups, pair))
+            found = _evaluate_candidates(training, seed, tick, [out])
+            for number, of_candidate in enumerate(found):
+                for one, other in (pair, pair[::-1]):
+                    places = np.ix_(groups == one, [number], groups == other)
+                    errors[places] = of_candidate.errors[groups[out] == other]
+    nested = []
+    for out in range(count):
+        evaluated = [
+            replace(each, errors=of_candidate)
+            for each, of_candidate in zip(candidates, errors[out], strict=True)
+        ]
+        nested.append(_select(evaluated, groups != groups[out]).predicted[out])
+    return nested
+
+
 def _evaluate_candidates(
-    training: Sequence[_TrainingPlate], seed: int, tick: Callable[[], None]
+    training: Sequence[_TrainingPlate],
+    seed: int,
+    tick: Callable[[], None],
+    left_out: Sequence[IndexArray] | None = None,
 ) -> list[_Candidate]:
-    """Return every model and representation with its predictions for left-out plates."""
+    """Return every model and representation with its predictions for left-out plates.
+
+    Parameters
+    ----------
+    left_out
+        Indices of the plates that are left out together, one set after another; None for each plate
+        alone. The predictions have the same order.
+    """
+    sets = [np.array([place]) for place in range(len(training))] if left_out is None else left_out
+    tested = [training[place] for out in sets for place in out]
     candidates = []
     for representation in _candidate_representations(training[0].features):
         names = SINGLE_MODELS if representation == "measures" else (KERNEL,)
-        left_out: dict[str, list[Float64Array]] = {name: [] for name in names}
-        for plate in training:
-            others = [other for other in training if other is not plate]
+        raw: dict[str, list[Float64Array]] = {name: [] for name in names}
+        for out in sets:
+            others = [plate for place, plate in enumerate(training) if place not in out]
             space = FeatureSpace.fit([other.features for other in others], representation)
-            rows = space.transform(plate.features)[plate.rows]
+            rows = [
+                space.transform(training[place].features)[training[place].rows] for place in out
+            ]
             for name in names:
-                left_out[name].append(_fit(name, space, others, seed)(rows))
+                predict = _fit(name, space, others, seed)
+                raw[name] += [predict(of_plate) for of_plate in rows]
                 tick()
         if representation == "measures":
-            left_out[MEAN_OF_MODELS] = [
-                np.mean(of_models, axis=0) for of_models in zip(*left_out.values(), strict=True)
+            raw[MEAN_OF_MODELS] = [
+                np.mean(of_models, axis=0) for of_models in zip(*raw.values(), strict=True)
             ]
-        for name, raw in left_out.items():
-            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in raw]
+        for name, of_model in raw.items():
+            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in of_model]
             errors = [
                 float(np.abs(plate.percent - of_plate).mean())
-                for plate, of_plate in zip(training, predicted, strict=True)
+                for plate, of_plate in zip(tested, predicted, strict=True)
             ]
             candidates.append(_Candidate(name, representation, predicted, np.array(errors)))
     return candidates
@@ -422,9 +475,21 @@ def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed:
         np.repeat([whole.index(each) for each in whole], [len(plate.rows) for plate in plates]),
     )
     embedded = int(varies[len(varies) - space.embedded :].sum())
-    model = KernelModel(embedded) if name == KERNEL else MODELS[name]
+    replicates = _replicates(plates) if len(set(whole)) == 1 else None
+    model = KernelModel(embedded, replicates) if name == KERNEL else MODELS[name]
     predict = model.fit(features[:, varies], percent, numbers, seed)
     return lambda wells: predict(wells[:, varies])
+
+
+def _replicates(parts: Sequence[_TrainingPlate]) -> Int64Array:
+    """Return the number of the treatment of each measured well of the parts of one plate.
+
+    Each untreated well has a number of its own.
+    """
+    treatments = [name for part in parts for name in part.treatments]
+    names = [name or f"untreated {row}" for row, name in enumerate(treatments)]
+    _, numbers = np.unique(names, return_inverse=True)
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def _training_plates(plates: Sequence[AssayPlate]) -> tuple[list[_TrainingPlate], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Kernel regression of deterioration on measures and a whitened embedding.
 
 The kernel is a non-negative sum of a kernel of the measures and a kernel of the embedding. The
-weights of the sum are selected by the error on left-out plates.
+weights of the sum are equal unless others have a clearly smaller error on left-out plates.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,13 @@ STRENGTHS = (0.01, 0.1, 1.0)
 """Candidate penalties."""
 CLIP_DEVIATIONS = 5.0
 """Standardised measures are clipped to this number of standard deviations."""
+EQUAL_SHARE = 0.5
+"""Weight of the kernel of the embedding that is used unless another is clearly better."""
 MAX_PLATES_FOR_CHOICE = 8
 """Largest number of plates on which the parameters are selected; the fit uses all plates."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelModel:
     """Kernel ridge regression with a Gaussian kernel of each kind of features.
 
@@ -34,6 +36,11 @@ class KernelModel:
 
     embedded: int
     """Number of features, from the last, that are a whitened embedding."""
+    replicates: Int64Array | None = None
+    """(n,) number of the treatment of each well of the fit. The treatments of a single plate are
+    left out in turn, because an embedding that only recognises replicates would predict wells that
+    are left out one by one. None leaves out one well at a time.
+    """
 
     def fit(
         self, features: Float64Array, percent: Float64Array, plates: Int64Array, seed: int
@@ -76,7 +83,12 @@ class KernelModel:
         plates: Int64Array,
         seed: int,
     ) -> tuple[float, float, float]:
-        """Return the share, width and strength with the smallest error on left-out plates.
+        """Return the share, width and strength of the kernels by the error on left-out plates.
+
+        Of the shares whose error is at most one standard error larger than the smallest, the one
+        closest to equal weights is used (the rule of Breiman and others, *Classification and
+        Regression Trees*, 1984). The standard error is that of the difference of two errors on the
+        same left-out plates. Width and strength have the smallest error for this share.
 
         ``distances`` are the (n, n) squared distances between wells by the measures and by the
         embedding, each divided by its median. ``percent`` and ``plates`` are (n,).
@@ -86,29 +98,48 @@ class KernelModel:
         wells = np.flatnonzero(np.isin(plates, chosen))
         own = [each[np.ix_(wells, wells)] for each in distances]
         target = percent[wells] - percent[wells].mean()
-        # The wells of a single plate are left out one by one.
-        sets = plates[wells] if len(chosen) > 1 else np.arange(len(wells))
+        sets = plates[wells]
+        if len(chosen) == 1:
+            sets = np.arange(len(wells)) if self.replicates is None else self.replicates
         shares = EMBEDDING_SHARES if distances[0].any() else (1.0,)
-        return min(
-            product(shares, WIDTHS, STRENGTHS),
-            key=lambda each: _left_out_error(_kernel(own, each[0], each[1]), each[2], target, sets),
+        best: dict[float, tuple[Float64Array, float, float]] = {}
+        for share, width, strength in product(shares, WIDTHS, STRENGTHS):
+            errors = _left_out_errors(_kernel(own, share, width), strength, target, sets)
+            if share not in best or errors.mean() < best[share][0].mean():
+                best[share] = errors, width, strength
+        smallest = min((errors for errors, _, _ in best.values()), key=np.mean)
+        share = min(
+            (each for each in shares if _is_within_one_error(best[each][0], smallest)),
+            key=lambda each: (abs(each - EQUAL_SHARE), best[each][0].mean()),
         )
+        return share, *best[share][1:]
 
 
-def _left_out_error(
+def _left_out_errors(
     kernel: Float64Array, strength: float, target: Float64Array, sets: Int64Array
-) -> float:
-    """Return the sum of absolute errors of a target (n,) on sets (n,) that are left out in turn.
+) -> Float64Array:
+    """Return the mean absolute error, (sets,), of a target (n,) on sets (n,) left out in turn.
 
     ``kernel`` is (n, n).
     """
     inverse = np.linalg.inv(kernel + strength * np.eye(len(kernel)))
     weights = inverse @ target
-    error = 0.0
+    errors = []
     for number in np.unique(sets):
         out = np.flatnonzero(sets == number)
-        error += float(np.abs(np.linalg.solve(inverse[np.ix_(out, out)], weights[out])).sum())
-    return error
+        errors.append(np.abs(np.linalg.solve(inverse[np.ix_(out, out)], weights[out])).mean())
+    return np.array(errors)
+
+
+def _is_within_one_error(errors: Float64Array, smallest: Float64Array) -> bool:
+    """Return whether errors (sets,) are on average at most one standard error above the smallest.
+
+    With two sets or more, the standard error is that of the mean difference.
+    """
+    gap = errors - smallest
+    if len(gap) == 1:
+        return bool(gap[0] <= 0)
+    return bool(gap.mean() <= gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
 def _kernel(distances: list[Float64Array], share: float, width: float) -> Float64Array:

@@ -10,7 +10,7 @@ import onnxruntime
 import structlog
 
 from inference.bundle import CANARY_UM_PER_PX, MODEL_FILE, Bundle, canary_planes
-from inference.encoding.preprocessing import preprocess
+from inference.encoding.preprocessing import fitting_crop, preprocess
 from inference.onnx_session import (
     CPU_PROVIDER,
     RUNTIME_ERRORS,
@@ -73,6 +73,14 @@ class OnnxEncoder:
     def dimension(self) -> int:
         """Length of an embedding."""
         return self._card.dimension
+
+    def crop(self, image: WellImage) -> str | None:
+        """Return the name of the part of a well image that is embedded; None for the whole field.
+
+        Embeddings of parts with different names are never compared.
+        """
+        field_um = self._bundle.card.preprocessing.field_um
+        return fitting_crop(image.planes.shape[1:], image.um_per_px, field_um).name
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the embedding, (dimension,), of a well image with a given sharpest plane.

@@ -3,7 +3,14 @@
 The steps are: choose three planes, crop the field, reduce it by averaging, scale the background
 to a fixed value, normalise. The reduction comes first, so that the cost of the other steps does
 not depend on the camera.
+
+The crop is always inside the image: where the field of the encoder does not fit, a smaller one is
+cropped. Its name is stored with the embedding, and embeddings of different crops are never
+compared.
 """
+
+from dataclasses import dataclass
+from itertools import count
 
 import cv2
 import numpy as np
@@ -21,6 +28,25 @@ Most bright pixels are empty medium. The upper quartile is background while tiss
 about 70 % of the field; the median would already be tissue. Halos and debris are too small to
 reach it.
 """
+
+FIELDS_PER_HALVING = 8
+"""Number of field widths between the field of an encoder and half of it.
+
+Images of one microscope with slightly different widths then have the same field.
+"""
+SHORTER_SIDE = "shorter-side"
+"""Name of the crop of an oblong image whose field cannot be cropped in µm."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The centred square of an image that is embedded."""
+
+    side_px: int
+    name: str | None
+    """None if it is the field of the encoder, or the whole of a square image. Other names are
+    :data:`SHORTER_SIDE` and the width of a smaller field, such as ``757um``.
+    """
 
 
 def preprocess(
@@ -58,15 +84,10 @@ def preprocess(
         )
     channels = channel_planes(len(planes), sharpest_plane, preprocessing.planes)
     distinct = sorted(set(channels))
-    fields = np.stack(
-        [
-            _crop_and_resize(planes[plane], um_per_px, preprocessing.field_um, side_px)
-            for plane in distinct
-        ]
-    )
+    crop = fitting_crop(planes.shape[1:], um_per_px, preprocessing.field_um)
+    fields = np.stack([_crop_and_resize(planes[plane], crop, side_px) for plane in distinct])
     scaled = _scale_background(fields, preprocessing.background)
-    padded = _pad_to_square(scaled, side_px, preprocessing.background)
-    pixels = padded[[distinct.index(plane) for plane in channels]]
+    pixels = scaled[[distinct.index(plane) for plane in channels]]
     mean = np.array(preprocessing.mean, dtype=np.float32).reshape(3, 1, 1)
     std = np.array(preprocessing.std, dtype=np.float32).reshape(3, 1, 1)
     return np.ascontiguousarray((pixels - mean) / std)
@@ -102,26 +123,32 @@ def channel_planes(
             )
 
 
-def _crop_and_resize(
-    plane: npt.NDArray[np.uint16], um_per_px: float | None, field_um: float | None, side_px: int
-) -> npt.NDArray[np.float32]:
-    """Return the centred field of a plane, (H, W), resized so that the field is ``side_px`` wide.
+def fitting_crop(shape: tuple[int, ...], um_per_px: float | None, field_um: float | None) -> Crop:
+    """Return the Crop of an image (rows, columns) with a scale, for a field in µm.
 
-    The result is (h, w) with h, w ≤ side_px; it is smaller where the field exceeds the image.
-    Without a field or a scale, the field is the whole image.
+    It is the field if it fits the image, else the largest field that fits: each is narrower than
+    the next one by the factor 2^(1 / :data:`FIELDS_PER_HALVING`). Without a field or a scale, it is
+    the square of the shorter side.
     """
-    height, width = plane.shape
-    field_px = (
-        max(height, width)
-        if field_um is None or um_per_px is None
-        else max(round(field_um / um_per_px), 1)
-    )
-    rows, columns = min(height, field_px), min(width, field_px)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    size = max(round(columns * side_px / field_px), 1), max(round(rows * side_px / field_px), 1)
-    interpolation = cv2.INTER_AREA if field_px >= side_px else cv2.INTER_LINEAR
+    shorter, longer = min(shape), max(shape)
+    if field_um is None or um_per_px is None:
+        return Crop(shorter, None if shorter == longer else SHORTER_SIDE)
+    widths_um = (field_um * 2 ** (-step / FIELDS_PER_HALVING) for step in count())
+    width_um = next(each for each in widths_um if round(each / um_per_px) <= shorter)
+    name = None if width_um == field_um else f"{width_um:.0f}um"
+    return Crop(max(round(width_um / um_per_px), 1), name)
+
+
+def _crop_and_resize(
+    plane: npt.NDArray[np.uint16], crop: Crop, side_px: int
+) -> npt.NDArray[np.float32]:
+    """Return the crop of a plane, (H, W), resized to (side_px, side_px)."""
+    top, left = ((side - crop.side_px) // 2 for side in plane.shape)
+    interpolation = cv2.INTER_AREA if crop.side_px >= side_px else cv2.INTER_LINEAR
     return cv2.resize(
-        plane[top : top + rows, left : left + columns], size, interpolation=interpolation
+        plane[top : top + crop.side_px, left : left + crop.side_px],
+        (side_px, side_px),
+        interpolation=interpolation,
     ).astype(np.float32)
 
 
@@ -137,16 +164,3 @@ def _scale_background(
         fields * np.float32(background / level), np.float32(1)
     )
     return scaled
-
-
-def _pad_to_square(
-    fields: npt.NDArray[np.float32], side_px: int, background: float
-) -> npt.NDArray[np.float32]:
-    """Return fields, (n, h, w), centred in squares, (n, side_px, side_px), of empty background."""
-    height, width = fields.shape[1:]
-    if (height, width) == (side_px, side_px):
-        return fields
-    padded = np.full((len(fields), side_px, side_px), background, dtype=np.float32)
-    top, left = (side_px - height) // 2, (side_px - width) // 2
-    padded[:, top : top + height, left : left + width] = fields
-    return padded

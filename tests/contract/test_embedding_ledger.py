@@ -72,6 +72,22 @@ def test_the_first_embedding_of_an_encoder_stays(store: AnyStore, ledger: Embedd
     np.testing.assert_array_equal(observed(store, "another")[0].embedding, another_embedding(0))
 
 
+def test_an_embedding_of_another_crop_replaces_the_stored_one(
+    store: AnyStore, ledger: EmbeddingLedger
+) -> None:
+    add(store, observation("B02"))
+    add(store, observation("B03", seed=1, crop="757um"))
+    assert ledger.not_embedded(PLATE, ENCODER_ID) == []
+    [whole] = ledger.not_embedded(PLATE, ENCODER_ID, again=True)
+    assert whole.key.well == "B02"
+    ledger.add_embedding(whole.observation_id, ENCODER_ID, another_embedding(), "757um")
+    ledger.add_embedding(whole.observation_id, ENCODER_ID, another_embedding(1), "757um")
+    assert [seen.crop for seen in observed(store)] == ["757um", "757um"]
+    assert [image.crop for image in store.imaged(PLATE, ENCODER_ID)] == ["757um", "757um"]
+    np.testing.assert_array_equal(observed(store)[0].embedding, another_embedding(0))
+    assert ledger.not_embedded(PLATE, ENCODER_ID, again=True) == []
+
+
 def test_the_progress_of_an_encoder_is_listed_by_plate(
     store: AnyStore, ledger: EmbeddingLedger
 ) -> None:

@@ -62,7 +62,7 @@ A general image encoder with 3.4 million weights. It maps a well image to 1,280 
   0.1.0 (Apache-2.0).
 - Trained on: ImageNet-1k photographs, without any microscopy.
 - Input: three focal planes (the sharpest and its neighbours) as three channels, 224 × 224 pixels of
-  the central 900 µm (of the whole image if its scale is unknown); `bundle.json` has every step.
+  the central 900 µm, or less of narrower images; `bundle.json` has every step.
 - Output: the globally pooled features before the classifier.
 - Use: a default without training, and the reference for encoders trained on spheroids. For research
   use only.

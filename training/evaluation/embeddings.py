@@ -62,6 +62,11 @@ class MeasuresAsEncoder:
     def __init__(self) -> None:
         self._segmenter = ClassicalSegmenter()
 
+    def crop(self, image: WellImage) -> str | None:
+        """Return None: the whole image is used."""
+        del image
+        return None
+
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         """Return the measures, (11,) float32, of an image's sharpest plane, as in a ranking."""
         plane = image.planes[sharpest_plane]
@@ -90,7 +95,7 @@ def embed_evaluation_images(
     viewed_wells
         Number of wells of a plate that are also embedded in every variant.
     """
-    folder = cache_folder / "embeddings" / encoder.encoder_id
+    folder = cache_folder / "embeddings_of_fitting_fields" / encoder.encoder_id
     is_measures = isinstance(encoder, MeasuresAsEncoder)  # the plates already have measures
     embedded = [
         plate.measures

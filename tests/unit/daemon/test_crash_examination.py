@@ -35,6 +35,10 @@ class EndingEncoder:
     encoder_id: str = "ending"
     dimension: int = 1
 
+    def crop(self, image: WellImage) -> str | None:
+        del image
+        return None
+
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
         with self.log.open("a") as log:
             log.write(f"{image.key.well}\n")

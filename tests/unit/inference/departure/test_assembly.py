@@ -18,7 +18,7 @@ from schemas.observation import Observation, VisitVersion
 from schemas.quality import Flag
 from schemas.trajectory import Representation, Trajectories
 from schemas.well_image import VisitKey
-from tests.samples import SEEDED_AT, observation, plate_map, quality
+from tests.samples import ENCODER_ID, SEEDED_AT, observation, plate_map, quality
 
 
 def laid_out(images: list[Observation], through_day: int = 10) -> AssembledPlate:
@@ -132,6 +132,54 @@ def test_an_embedding_without_weight_leaves_the_measures_alone_with_a_note() -> 
     plate = laid_out([observation("B02", 10)])
     assert plate.trajectories("both", 0.0).representation == "measures"
     assert plate.allowed_representation("both", 0.0) == ("measures", (MEASURES_ALONE_NOTE,))
+
+
+def with_other_crop(well: str, day: int) -> list[Observation]:
+    """Return images of three wells, of which the image of one well and day has another crop."""
+    return [
+        observation(name, on, crop=None if (name, on) == (well, day) else "757um")
+        for name in ("B02", "B03", "C02")
+        for on in (7, 8, 10)
+    ]
+
+
+def test_embeddings_of_one_crop_are_named_by_it() -> None:
+    plate = laid_out([observation("B02", day, crop="757um") for day in (7, 10)])
+    assert plate.trajectories("both", 1.0).encoder_id == f"{ENCODER_ID}@757um"
+    assert plate.trajectories("measures", 1.0).encoder_id == ENCODER_ID
+
+
+@pytest.mark.parametrize("day", [7, 10])
+def test_images_of_several_crops_are_compared_by_measures_with_a_note(day: int) -> None:
+    plate = laid_out(with_other_crop("B03", day))
+    representation, notes = plate.allowed_representation("both", 1.0)
+    assert representation == plate.trajectories("both", 1.0).representation == "measures"
+    assert len(notes) == 1
+    assert "different parts of the images (the encoder's whole field, 757um)" in notes[0]
+    assert "`spherorank embed --store --again`" in notes[0]
+    assert plate.reasons_left_out("both", 1.0) == {}
+
+
+def test_a_well_with_another_crop_is_left_out_where_embeddings_alone_are_compared() -> None:
+    plate = laid_out(with_other_crop("B03", 10))
+    assert plate.allowed_representation("embedding", 1.0) == ("embedding", ())
+    assert plate.reasons_left_out("embedding", 1.0) == {
+        "B03": (
+            "embedded part of the image of day 10 is the encoder's whole field; "
+            "expected 757um as of most images"
+        )
+    }
+    found = plate.trajectories("embedding", 1.0)
+    well = found.wells.index("B03")
+    assert np.isnan(found.features[well, 2]).all()
+    assert np.isfinite(found.features[well, :2]).all()
+
+
+def test_an_image_of_another_crop_that_decides_nothing_counts_as_missing() -> None:
+    plate = laid_out(with_other_crop("B03", 8))
+    assert plate.allowed_representation("both", 1.0) == ("both", ())
+    found = plate.trajectories("both", 1.0)
+    assert np.isnan(found.features[found.wells.index("B03"), 1, :8]).all()
 
 
 def imaged(well: str = "B02", day: int = 7, **changes: object) -> VisitVersion:

@@ -53,7 +53,7 @@ def test_a_plate_without_scale_names_the_missing_values() -> None:
     _, of_field = scale_notes(without, 800.0)
     assert of_field == (
         "The encoder's field of 800 µm cannot be cropped without a scale: the encoder sees the "
-        "whole image."
+        "largest square of the image."
     )
 
 

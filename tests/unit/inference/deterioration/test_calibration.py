@@ -152,7 +152,7 @@ def test_calibration_is_reproducible_and_ticks_for_each_model_and_plate(
 ) -> None:
     ticks: list[None] = []
     assert calibrate(assayed(4), digest="d" * 64, seed=1, tick=lambda: ticks.append(None)) == card
-    assert len(ticks) == 4 * 5
+    assert len(ticks) == (4 + 6) * 5  # plates and pairs of plates
 
 
 def test_the_summary_of_a_card_has_no_values_of_single_wells(card: CalibrationCard) -> None:
@@ -281,17 +281,21 @@ def test_the_model_with_the_smallest_error_on_left_out_plates_is_selected(
     assert learn(assayed(5)).model == "ridge"
 
 
-@pytest.mark.usefixtures("ridge_alone")
-def test_left_out_predictions_use_nothing_of_their_plate() -> None:
-    plates = assayed(4)
+@pytest.mark.parametrize(("count", "groups"), [(4, 8), (5, 3)])
+def test_left_out_predictions_use_nothing_of_their_plate(
+    use_only: UseOnly, monkeypatch: pytest.MonkeyPatch, count: int, groups: int
+) -> None:
+    monkeypatch.setattr("inference.deterioration.calibration.MAX_NESTED_GROUPS", groups)
+    use_only(ridge=RidgeModel(), stiff=RidgeModel((1e4, 2e4)), memory=Memory())
+    plates = [known_plate(seed, embedding=4).assayed() for seed in range(count)]
     changed = replace(
-        plates[3],
+        plates[-1],
         deterioration_percent={
             well: 100 - percent if percent > 20 else percent
-            for well, percent in plates[3].deterioration_percent.items()
+            for well, percent in plates[-1].deterioration_percent.items()
         },
     )
-    own, other = learn(plates), learn([*plates[:3], changed])
+    own, other = learn(plates), learn([*plates[:-1], changed])
     assert own.left_out_percent[-60:] == pytest.approx(other.left_out_percent[-60:])
     assert own.left_out_percent[:60] != pytest.approx(other.left_out_percent[:60])
 

@@ -2,7 +2,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.encoding.preprocessing import channel_planes, preprocess
+from inference.encoding.preprocessing import (
+    SHORTER_SIDE,
+    Crop,
+    channel_planes,
+    fitting_crop,
+    preprocess,
+)
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 
 SIDE = 96
@@ -105,14 +111,16 @@ def test_the_whole_field_fills_the_input_at_every_camera_size(side_px: int) -> N
     assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.2**2, abs=0.01)
 
 
-def test_a_wide_image_keeps_its_aspect_ratio_and_is_not_cropped() -> None:
-    wide = np.full((3, 200, 400), 40000, np.uint16)
-    wide[:, 80:120, :40] = 10000  # at the left border, outside a centred crop
-    pixels = preprocess(wide, 1, None, settings(), SIDE)
-    assert np.allclose(pixels[0, :24], 0.5)  # above the image: empty background
-    rows, columns = np.nonzero(pixels[0] < 0.3)
-    assert columns.min() == 0
-    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=1)  # a square stays a square
+@pytest.mark.parametrize("axis", [1, 2])
+def test_an_oblong_image_without_a_scale_is_cropped_to_its_shorter_side(axis: int) -> None:
+    square = disc(200)
+    borders = [(0, 0), (0, 0), (0, 0)]
+    borders[axis] = (50, 50)
+    oblong = np.pad(square, borders, constant_values=10000)
+    assert np.array_equal(
+        preprocess(oblong, 1, None, settings(), SIDE), preprocess(square, 1, None, settings(), SIDE)
+    )
+    assert fitting_crop(oblong.shape[1:], None, 900.0) == Crop(200, SHORTER_SIDE)
 
 
 def test_the_field_is_cropped_in_micrometres_if_the_scale_is_known() -> None:
@@ -131,10 +139,32 @@ def test_without_a_scale_the_whole_image_is_the_field() -> None:
     )
 
 
-def test_a_field_larger_than_the_image_is_padded_with_background() -> None:
-    pixels = preprocess(disc(100), 1, 1.0, settings(field_um=200.0), SIDE)
-    assert np.allclose(pixels[0, :20], 0.5)
-    assert float((pixels[0] < 0.375).mean()) == pytest.approx(np.pi * 0.1**2, abs=0.01)
+@pytest.mark.parametrize("side_px", [64, 70, 96, 99])
+def test_a_field_larger_than_the_image_is_replaced_by_one_without_padding(side_px: int) -> None:
+    row, column = np.indices((side_px, side_px))
+    planes = np.broadcast_to(20000 + 20000 * ((row + column) % 2), (3, side_px, side_px))
+    crop = fitting_crop(planes.shape[1:], 1.0, 100.0)
+    assert side_px / 1.1 < crop.side_px <= side_px
+    pixels = preprocess(planes.astype(np.uint16), 1, 1.0, settings(field_um=100.0), SIDE)
+    for border in (pixels[0, 0], pixels[0, -1], pixels[0, :, 0], pixels[0, :, -1]):
+        assert border.std() > 0.02  # padding would be one constant value
+
+
+@pytest.mark.parametrize(
+    ("shape", "um_per_px", "crop"),
+    [
+        ((1000, 1000), 0.9, Crop(1000, None)),
+        ((2048, 2048), 0.45, Crop(2000, None)),
+        ((1998, 1998), 0.45, Crop(1834, "825um")),
+        ((720, 720), 1.0, Crop(694, "694um")),
+        ((740, 1000), 1.0, Crop(694, "694um")),
+        ((64, 64), 1.0, Crop(61, "61um")),
+    ],
+)
+def test_a_smaller_field_has_a_name_and_slightly_different_widths_have_the_same_field(
+    shape: tuple[int, int], um_per_px: float, crop: Crop
+) -> None:
+    assert fitting_crop(shape, um_per_px, 900.0) == crop
 
 
 def test_a_thumbnail_is_refused_with_its_size() -> None:
