@@ -334,7 +334,7 @@ def choose_card(plates: Sequence[LaboratoryPlate], reading: Reading, model: str)
     if len(plates) == 1:
         return named_card(model, reading)
     return calibrate(
-        [_assay_plate(plate, reading) for plate in plates], digest="", seed=_SEED, min_plates=2
+        [simulated_assay(plate, reading) for plate in plates], digest="", seed=_SEED, min_plates=2
     )
 
 
@@ -367,7 +367,7 @@ def predicted_percent(
     card: CalibrationCard,
 ) -> list[Array]:
     """Return the percent of deterioration, (N,) of each tested plate, by a calibration."""
-    model = refit([_assay_plate(plate, reading) for plate in assayed], card, seed=_SEED)
+    model = refit([simulated_assay(plate, reading) for plate in assayed], card, seed=_SEED)
     return [
         model.predict(
             plate.trajectories(reading.representation, reading.encoder),
@@ -378,7 +378,7 @@ def predicted_percent(
     ]
 
 
-def _assay_plate(plate: LaboratoryPlate, reading: Reading) -> AssayPlate:
+def simulated_assay(plate: LaboratoryPlate, reading: Reading) -> AssayPlate:
     """Return a plate with its simulated assay; the noise of a plate is always the same."""
     name = [ord(character) for character in plate.name]
     noise = np.random.default_rng(name).normal(0, ASSAY_NOISE_POINTS, len(plate.wells))

@@ -254,7 +254,7 @@ class Calibrations:
             return _by_departure(scored.placement, choice, choice.why_departure)
         card = choice.card.summary()
         fitted = self._fit(card.digest)
-        trajectories = plate.trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
+        trajectories = plate.calibration_trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
         if fitted is None or trajectories.representation != self._representation:
             return _by_departure(scored.placement, choice, MISSING_MEASURES, card)
         try:

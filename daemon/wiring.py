@@ -21,6 +21,7 @@ from daemon.code_version import code_version
 from daemon.config import (
     Config,
     EncoderSection,
+    StainSection,
     TissueSection,
     microscope_settings,
     systemd_socket,
@@ -58,6 +59,7 @@ from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from daemon.steady_clock import ClockWatch, SteadyClock
 from daemon.store_address import store_address
+from daemon.tissue_analysis import TissueMethod
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
@@ -67,8 +69,8 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
-from inference.tissue.measures import measuring_method
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.tissue.onnx_stain import OnnxStain, load_stain
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError, StoreError
 from schemas.forecast import ForecastFrom, MetricName
@@ -154,9 +156,19 @@ def open_segmenter(section: TissueSection) -> Segmenter:
     )
 
 
-def present_method(section: TissueSection) -> str:
-    """Return the method of new measures: segmenter of the configuration and version of measures."""
-    return measuring_method(open_segmenter(section).segmenter_id)
+def open_stain(section: StainSection) -> OnnxStain | None:
+    """Open the stain bundle of the `[stain]` section and check its canary; None without one."""
+    return None if section.bundle is None else OnnxStain(load_stain(section.bundle))
+
+
+def open_tissue(config: Config) -> TissueMethod:
+    """Open the method of new measures: the segmenter of a configuration, and its stain bundle."""
+    return TissueMethod(open_segmenter(config.tissue), open_stain(config.stain))
+
+
+def present_method(config: Config) -> str:
+    """Return the name of the method of new measures of a configuration."""
+    return open_tissue(config).measured_by
 
 
 def open_measuring_again(
@@ -179,8 +191,8 @@ def open_measuring_again(
     return MeasuringAgain(
         store,
         config.source,
-        partial(open_segmenter, config.tissue),
-        present_method(config.tissue),
+        partial(open_tissue, config),
+        present_method(config),
         jobs,
         tick,
         is_source_gone,
@@ -433,7 +445,7 @@ def open_service(
         status = ServiceStatus(
             version=VERSION,
             encoder_id=encoder.encoder_id,
-            measured_by=present_method(config.tissue),
+            measured_by=present_method(config),
             started_at=now(),
             plate_maps=store,
             microscope=microscope.status if microscope else lambda: None,
@@ -507,7 +519,7 @@ def open_service(
                 in_flight,
                 source_settings(config),
                 partial(open_encoder_of, config.encoder),
-                partial(open_segmenter, config.tissue),
+                partial(open_tissue, config),
                 store.plate_map,
             ),
         )
@@ -529,8 +541,8 @@ def open_images(
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
-    segmenter = open_segmenter(config.tissue)
-    return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, runs, now)
+    tissue = open_tissue(config)
+    return ImagePath(encoder, tissue, settings.condition, store, rolling_view, runs, now)
 
 
 def open_messages(

@@ -126,7 +126,7 @@ def measure(
         images,
         out,
         masks,
-        wiring.open_segmenter(load_config(config).tissue),
+        wiring.open_tissue(load_config(config)),
         pieces=pieces,
         um_per_px=um_per_px,
         bits=bits,
