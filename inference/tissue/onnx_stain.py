@@ -163,7 +163,7 @@ def crop_square(image: Floats, window: Window, side_px: int) -> Floats:
 def stain_input(plane: npt.NDArray[np.uint16], tissue: Segmentation, side_px: int) -> Floats:
     """Return the network's input, (2, side_px, side_px), from a plane, (H, W), and its tissue."""
     background = cv2.resize(tissue.background, plane.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    light = plane.astype(np.float32) / np.maximum(background, np.float32(1.0))
+    light = np.asarray(plane / np.maximum(background, np.float32(1.0)), np.float32)
     window = tissue_window(tissue.body)
     density = optical_density(light, 1.0)
     return np.stack(

@@ -155,7 +155,8 @@ def fit_stain(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         report_step(step, loss.item())
-    return model.eval()
+    model.eval()
+    return model
 
 
 def mean_shares(model: nn.Module, inputs: Floats) -> Floats:
