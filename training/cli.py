@@ -15,7 +15,7 @@ from schemas.exit_codes import ExitCode
 from simulation.kinds import RendererName
 
 train = typer.Typer(
-    help="Train encoders, forecasters, segmenters and predicted stains (extra `train`).",
+    help="Train encoders, forecasters, segmenters and stains.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # as the other commands of spherorank
