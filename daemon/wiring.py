@@ -161,14 +161,14 @@ def open_stain(section: StainSection) -> OnnxStain | None:
     return None if section.bundle is None else OnnxStain(load_stain(section.bundle))
 
 
-def open_tissue(config: Config) -> TissueMethod:
-    """Open the method of new measures: the segmenter of a configuration, and its stain bundle."""
-    return TissueMethod(open_segmenter(config.tissue), open_stain(config.stain))
+def open_tissue(tissue: TissueSection, stain: StainSection) -> TissueMethod:
+    """Open the method of new measures: the segmenter and the stain bundle of their sections."""
+    return TissueMethod(open_segmenter(tissue), open_stain(stain))
 
 
 def present_method(config: Config) -> str:
     """Return the name of the method of new measures of a configuration."""
-    return open_tissue(config).measured_by
+    return open_tissue(config.tissue, config.stain).measured_by
 
 
 def open_measuring_again(
@@ -191,7 +191,7 @@ def open_measuring_again(
     return MeasuringAgain(
         store,
         config.source,
-        partial(open_tissue, config),
+        partial(open_tissue, config.tissue, config.stain),
         present_method(config),
         jobs,
         tick,
@@ -519,7 +519,7 @@ def open_service(
                 in_flight,
                 source_settings(config),
                 partial(open_encoder_of, config.encoder),
-                partial(open_tissue, config),
+                partial(open_tissue, config.tissue, config.stain),
                 store.plate_map,
             ),
         )
@@ -541,7 +541,7 @@ def open_images(
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
-    tissue = open_tissue(config)
+    tissue = open_tissue(config.tissue, config.stain)
     return ImagePath(encoder, tissue, settings.condition, store, rolling_view, runs, now)
 
 

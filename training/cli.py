@@ -164,9 +164,9 @@ def stain(
         typer.Option("--renderer", help="Renderer of the laboratories; repeatable. Default: all."),
     ] = None,
 ) -> None:
-    """Train a predicted stain on virtual plates with known dead cells.
+    """Train a predicted stain on virtual plates.
 
-    Its bundle is written to OUT/bundle.
+    Their dead cells are known. The bundle is written to OUT/bundle.
     """
     error, parity = _needing_torch("training.stain.train").train_stain(
         out,

@@ -82,10 +82,10 @@ def test_a_configured_bundle_is_run_and_named_in_the_method(tmp_path: Path) -> N
     (tmp_path / "with.toml").write_text('[stain]\nbundle = "stain"\n')
     (tmp_path / "without.toml").write_text("")
     config, without = (load_config(tmp_path / f"{name}.toml") for name in ("with", "without"))
-    method: TissueMethod = open_tissue(config)
+    method: TissueMethod = open_tissue(config.tissue, config.stain)
     planes = np.stack([expose(0.5 * disc(0.5, 0.5, 0.2, 200))] * 3)
     found = analyse_tissue(planes, 2.0, method)
-    plain = analyse_tissue(planes, 2.0, open_tissue(without))
+    plain = analyse_tissue(planes, 2.0, open_tissue(without.tissue, without.stain))
     assert found.measured_by == present_method(config)
     assert found.measured_by.startswith(f"{plain.measured_by}+stain-predicted-stain-")
     added = found.measures.keys() - plain.measures.keys()
@@ -96,7 +96,8 @@ def test_a_configured_bundle_is_run_and_named_in_the_method(tmp_path: Path) -> N
 
 def test_a_missing_bundle_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "spherorank.toml").write_text('[stain]\nbundle = "nowhere"\n')
+    config = load_config(tmp_path / "spherorank.toml")
     with pytest.raises(
         ConfigError, match=r"nowhere/stain.json.*cannot be read.*expected stain.onnx"
     ):
-        open_tissue(load_config(tmp_path / "spherorank.toml"))
+        open_tissue(config.tissue, config.stain)
