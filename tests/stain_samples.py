@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from training.stain.model_card import Origin
 from training.stain.train import StainNet, StainSettings, write_stain
 from training.stain.training_images import StainExamples
 
 SIDE_PX = 64
+ORIGIN = Origin(64, ("drawn",), None, 0.1)
 
 
 def dark_when_dead(count: int, seed: int = 0) -> StainExamples:
@@ -20,11 +22,11 @@ def dark_when_dead(count: int, seed: int = 0) -> StainExamples:
     inputs[:, 1] = disc
     noise = rng.normal(0, 0.05, (count, SIDE_PX, SIDE_PX))
     inputs[:, 0] = disc * (0.2 + 1.2 * shares[:, None, None]) + noise
-    return StainExamples(inputs, shares)
+    return StainExamples.uniform(inputs, shares)
 
 
 def write_random_stain(folder: Path) -> Path:
     """Write the bundle of a small network with random weights, and return its folder."""
     small = StainNet(widths=(4, 4, 4, 4, 4)).eval()
-    write_stain(small, StainSettings(side_px=SIDE_PX), 0.5, folder)
+    write_stain(small, StainSettings(side_px=SIDE_PX), ORIGIN, folder)
     return folder

@@ -1,1 +1,1 @@
-"""Training and evaluation of encoders, forecasters, segmenters and stains: the only user of torch."""
+"""Training and evaluation of encoders, forecasters, segmenters, stains: the only user of torch."""

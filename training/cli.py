@@ -163,10 +163,18 @@ def stain(
         list[RendererName] | None,
         typer.Option("--renderer", help="Renderer of the laboratories; repeatable. Default: all."),
     ] = None,
+    wells: Annotated[
+        Path | None,
+        typer.Option(help="CSV of stained wells (bright_field, live, dead), instead of rendering."),
+    ] = None,
+    dead_weight: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --wells: weight of the dead stain."),
+    ] = None,
 ) -> None:
-    """Train a predicted stain on virtual plates.
+    """Train a predicted stain on virtual plates or stained wells.
 
-    Their dead cells are known. The bundle is written to OUT/bundle.
+    Its bundle is written to OUT/bundle.
     """
     error, parity = _needing_torch("training.stain.train").train_stain(
         out,
@@ -175,9 +183,11 @@ def stain(
         images=images,
         threads=threads,
         renderers=renderers or tuple(RendererName),
+        wells=wells,
+        dead_weight=dead_weight,
     )
     typer.echo(
-        f"{out / 'bundle'}: mean absolute error of the dead share on other laboratories "
+        f"{out / 'bundle'}: mean absolute error of the dead share on the validation wells "
         f"{error:.3f}; largest difference between torch and onnxruntime {parity:.1e}"
     )
 

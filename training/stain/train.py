@@ -1,6 +1,7 @@
 """Training of a predicted stain: ``spherorank train stain --out DIR``.
 
-Wells with known dead cells (:mod:`training.stain.training_images`) → a small U-Net (Ronneberger et
+Wells with known dead cells (:mod:`training.stain.training_images`,
+:mod:`training.stain.stained_wells`) → a small U-Net (Ronneberger et
 al. 2015, doi:10.1007/978-3-319-24574-4_28) of 0.1 million weights → cross-entropy with the dead
 share over the tissue → ONNX, compared with torch → a bundle for
 :class:`inference.tissue.onnx_stain.OnnxStain`.
@@ -29,6 +30,7 @@ from inference.tissue.onnx_stain import (
     load_stain,
 )
 from schemas.encoder_bundle import Canary
+from schemas.errors import ConfigError
 from schemas.stain_bundle import StainCard
 from simulation.kinds import RendererName
 from training.encoder.export import (
@@ -38,7 +40,8 @@ from training.encoder.export import (
     export_onnx,
     replace_folder,
 )
-from training.stain.model_card import LICENCE, NOTICE, model_card
+from training.stain.model_card import LICENCE, NOTICE, Origin, model_card
+from training.stain.stained_wells import read_stained_wells
 from training.stain.training_images import Floats, StainExamples, cached_examples, draw_batch
 
 OUTPUT_NAME = "log_odds"
@@ -103,7 +106,7 @@ def _conv_block(inner: int, outer: int) -> nn.Module:
 def stain_loss(
     log_odds: torch.Tensor, inputs: torch.Tensor, dead_share: torch.Tensor
 ) -> torch.Tensor:
-    """Return the mean cross-entropy with the dead share over the tissue, a scalar.
+    """Return the mean cross-entropy with the known dead share over the tissue, a scalar.
 
     Each image has the same weight, whatever the size of its tissue.
 
@@ -114,10 +117,11 @@ def stain_loss(
     inputs
         (batch, 2, side, side); the second channel is the cover of tissue.
     dead_share
-        (batch,) 0…1.
+        (batch, side, side) 0…1; NaN where it is unknown.
     """
-    tissue = (inputs[:, 1:] > MIN_COVER).float()
-    target = dead_share[:, None, None, None].expand_as(log_odds)
+    known = dead_share[:, None].isfinite()
+    tissue = ((inputs[:, 1:] > MIN_COVER) & known).float()
+    target = dead_share[:, None].nan_to_num()
     entropy = functional.binary_cross_entropy_with_logits(log_odds, target, reduction="none")
     pixels = tissue.sum(dim=(1, 2, 3)).clamp(min=1)
     return ((entropy * tissue).sum(dim=(1, 2, 3)) / pixels).mean()
@@ -159,28 +163,29 @@ def fit_stain(
     return model
 
 
-def mean_shares(model: nn.Module, inputs: Floats) -> Floats:
-    """Return the predicted dead share, (n,), as the mean over the tissue of inputs."""
+def mean_shares(model: nn.Module, examples: StainExamples) -> tuple[Floats, Floats]:
+    """Return (predicted, true) dead shares, (n,) each, as means over the tissue of examples."""
     with torch.inference_mode():
-        parts = torch.from_numpy(inputs).split(32)
+        parts = torch.from_numpy(examples.inputs).split(32)
         likely = torch.cat([model(part).sigmoid()[:, 0] for part in parts]).numpy()
-    tissue = inputs[:, 1] > MIN_COVER
-    return np.asarray(
-        (likely * tissue).sum(axis=(1, 2)) / np.maximum(tissue.sum(axis=(1, 2)), 1), np.float32
+    used = (examples.inputs[:, 1] > MIN_COVER) & np.isfinite(examples.dead_share)
+    pixels = np.maximum(used.sum(axis=(1, 2)), 1)
+    predicted, true = (
+        np.asarray((np.nan_to_num(shares) * used).sum(axis=(1, 2)) / pixels, np.float32)
+        for shares in (likely, examples.dead_share)
     )
+    return predicted, true
 
 
-def write_stain(
-    model: nn.Module, settings: StainSettings, validation_error: float, out: Path
-) -> float:
+def write_stain(model: nn.Module, settings: StainSettings, origin: Origin, out: Path) -> float:
     """Write a stain bundle to ``out`` and return the largest difference from torch.
 
     The new bundle is opened with the service's predictor before it replaces ``out``.
 
     Parameters
     ----------
-    validation_error
-        Mean absolute error of the dead share on wells of other laboratories, for the model card.
+    origin
+        Training images and validation, for the card and the model card.
 
     Raises
     ------
@@ -205,20 +210,13 @@ def write_stain(
                 expected=tuple(round(float(value), 6) for value in expected),
                 tolerance=CANARY_TOLERANCE,
             ),
-            provenance=f"training/stain/train.py, virtual plates only, {settings}",
+            provenance=f"training/stain/train.py, {origin.images}, {settings}",
             licence=LICENCE,
         )
         (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (aside / "NOTICE").write_text(NOTICE, encoding="utf-8")
         (aside / "MODEL_CARD.md").write_text(
-            model_card(
-                seed=settings.seed,
-                steps=settings.steps,
-                images=settings.images,
-                side_px=side,
-                renderers=settings.renderers,
-                validation_error=validation_error,
-            ),
+            model_card(origin, seed=settings.seed, steps=settings.steps, side_px=side),
             encoding="utf-8",
         )
         OnnxStain(load_stain(aside))
@@ -233,11 +231,19 @@ def train_stain(
     images: int,
     threads: int,
     renderers: Sequence[RendererName],
+    wells: Path | None = None,
+    dead_weight: float | None = None,
 ) -> tuple[float, float]:
     """Train a stain network and write ``out / "bundle"``.
 
-    The rendered wells are kept in ``out``. The last of them, of other laboratories, are for
-    validation.
+    The rendered wells are kept in ``out``. The last wells are for validation.
+
+    Parameters
+    ----------
+    wells
+        Table of stained wells (:mod:`training.stain.stained_wells`); None renders ``images`` wells.
+    dead_weight
+        Weight of the dead stain, needed with ``wells``.
 
     Returns
     -------
@@ -245,13 +251,35 @@ def train_stain(
         Mean absolute error of the dead share on the validation wells.
     float
         Largest difference between torch and onnxruntime.
+
+    Raises
+    ------
+    ConfigError
+        If the table of stained wells cannot be used, or has no weight of the dead stain.
     """
     torch.set_num_threads(threads)
     settings = StainSettings(seed=seed, steps=steps, images=images, renderers=tuple(renderers))
-    examples = cached_examples(
-        out, images, seed=seed, side_px=settings.side_px, renderers=settings.renderers
-    )
+    if wells is None:
+        examples = cached_examples(
+            out, images, seed=seed, side_px=settings.side_px, renderers=settings.renderers
+        )
+    elif dead_weight is None:
+        raise ConfigError(
+            "--dead-weight",
+            "is missing; expected the weight that `spherorank quantify-fluorescence` reports",
+        )
+    else:
+        examples = read_stained_wells(wells, dead_weight=dead_weight, side_px=settings.side_px)
     training, validation = split_examples(examples)
+    model = fit_stain(training, settings, _progress(steps))
+    predicted, true = mean_shares(model, validation)
+    error = float(np.abs(predicted - true).mean())
+    origin = Origin(len(examples), settings.renderers, wells, error)
+    return error, write_stain(model, settings, origin, out / "bundle")
+
+
+def _progress(steps: int) -> Callable[[int, float], None]:
+    """Return a function that prints the mean loss of every 50 steps."""
     started = time.monotonic()
     recent: list[float] = []
 
@@ -265,9 +293,7 @@ def train_stain(
             )
             recent.clear()
 
-    model = fit_stain(training, settings, report_step)
-    error = float(np.abs(mean_shares(model, validation.inputs) - validation.dead_share).mean())
-    return error, write_stain(model, settings, error, out / "bundle")
+    return report_step
 
 
 def split_examples(examples: StainExamples) -> tuple[StainExamples, StainExamples]:

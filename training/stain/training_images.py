@@ -31,10 +31,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class StainExamples:
-    """Inputs of a stain network with the true dead share of their wells."""
+    """Inputs of a stain network with the true dead share of each pixel."""
 
     inputs: Floats  # (n, 2, side, side) optical density, and cover of tissue 0…1
-    dead_share: Floats  # (n,) 0…1
+    dead_share: Floats  # (n, side, side) 0…1; NaN where it is unknown
+
+    @classmethod
+    def uniform(cls, inputs: Floats, dead_share: Floats) -> "StainExamples":
+        """Return examples whose wells have one dead share, (n,), in all places."""
+        shape = len(inputs), *inputs.shape[2:]
+        return cls(inputs, np.broadcast_to(dead_share[:, None, None], shape))
 
     def __len__(self) -> int:
         return len(self.dead_share)
@@ -69,7 +75,7 @@ def render_examples(
         if not tissue.is_empty:
             inputs.append(stain_input(plane, tissue, side_px))
             shares.append(1 - true_cells(scope, plan, day).live_share)
-    return StainExamples(np.stack(inputs), np.array(shares, np.float32))
+    return StainExamples.uniform(np.stack(inputs), np.array(shares, np.float32))
 
 
 def _wells(
@@ -99,25 +105,27 @@ def cached_examples(
         examples = render_examples(count, seed=seed, side_px=side_px, renderers=renderers)
         folder.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".part.npz")
-        np.savez(aside, inputs=examples.inputs, dead_share=examples.dead_share)
+        np.savez(aside, inputs=examples.inputs, dead_share=examples.dead_share[:, 0, 0])
         aside.rename(path)
     with np.load(path) as arrays:
-        return StainExamples(arrays["inputs"], arrays["dead_share"])
+        return StainExamples.uniform(arrays["inputs"], arrays["dead_share"])
 
 
 def draw_batch(
     examples: StainExamples, rng: np.random.Generator, batch: int
 ) -> tuple[Floats, Floats]:
-    """Return inputs, (batch, 2, side, side), and dead shares, (batch,), of random examples.
+    """Return inputs, (batch, 2, side, side), and dead shares, (batch, side, side), at random.
 
-    Each input has a random orientation. Its density is scaled and shifted at random, as plates and
-    light differ.
+    Each example has a random orientation. Its density is scaled and shifted at random, as plates
+    and light differ.
     """
-    inputs = np.empty((batch, *examples.inputs.shape[1:]), np.float32)
-    chosen = rng.integers(len(examples), size=batch)
-    for row, place in enumerate(chosen):
-        turned = np.rot90(examples.inputs[place], int(rng.integers(4)), axes=(1, 2))
-        inputs[row] = turned[:, :, ::-1] if rng.random() < 0.5 else turned  # noqa: PLR2004 - half
-        inputs[row, 0] *= np.exp(rng.normal(0, 0.15))
-        inputs[row, 0] += rng.normal(0, 0.02)
-    return inputs, examples.dead_share[chosen]
+    drawn = []
+    for place in rng.integers(len(examples), size=batch):
+        turns, step = int(rng.integers(4)), 1
+        if rng.random() < 0.5:  # noqa: PLR2004 - half
+            step = -1
+        image = np.rot90(examples.inputs[place], turns, axes=(1, 2))[:, :, ::step].copy()
+        image[0] = image[0] * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.02)
+        drawn.append((image, np.rot90(examples.dead_share[place], turns)[:, ::step]))
+    inputs, shares = (np.stack(part).astype(np.float32) for part in zip(*drawn, strict=True))
+    return inputs, shares

@@ -9,7 +9,7 @@ import torch
 from inference.tissue.onnx_stain import OnnxStain, load_stain
 from schemas.tissue import Segmentation
 from simulation.kinds import RendererName
-from tests.stain_samples import SIDE_PX, dark_when_dead
+from tests.stain_samples import ORIGIN, SIDE_PX, dark_when_dead
 from training.data.virtual_plates import FIRST_TRAINING_SEED
 from training.stain.train import (
     StainNet,
@@ -20,7 +20,7 @@ from training.stain.train import (
     stain_loss,
     write_stain,
 )
-from training.stain.training_images import cached_examples, draw_batch
+from training.stain.training_images import StainExamples, cached_examples, draw_batch
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -35,7 +35,7 @@ def trained() -> StainNet:
 
 def test_the_loss_of_a_fixed_batch_falls(trained: StainNet) -> None:
     batch = dark_when_dead(16, seed=1)
-    inputs, shares = torch.from_numpy(batch.inputs), torch.from_numpy(batch.dead_share)
+    inputs, shares = torch.from_numpy(batch.inputs), torch.tensor(batch.dead_share)
     torch.manual_seed(SETTINGS.seed)
     with torch.inference_mode():
         before = stain_loss(StainNet().eval()(inputs), inputs, shares)
@@ -48,20 +48,24 @@ def test_only_pixels_with_tissue_are_in_the_loss() -> None:
     inputs[0, 1, :4] = 1
     right_in_tissue = torch.full((1, 1, 8, 8), 20.0)
     right_in_tissue[0, 0, 4:] = -20
-    assert float(stain_loss(right_in_tissue, inputs, torch.ones(1))) < 1e-3
-    assert float(stain_loss(-right_in_tissue, inputs, torch.ones(1))) > 10
+    truth = torch.ones(1, 8, 8)
+    assert float(stain_loss(right_in_tissue, inputs, truth)) < 1e-3
+    assert float(stain_loss(-right_in_tissue, inputs, truth)) > 10
+    truth[0, 0] = torch.nan  # unknown there
+    right_in_tissue[0, 0, 0] = -20
+    assert float(stain_loss(right_in_tissue, inputs, truth)) < 1e-3
 
 
 def test_dark_tissue_is_predicted_to_be_dead(trained: StainNet) -> None:
     unseen = dark_when_dead(32, seed=2)
-    found = mean_shares(trained, unseen.inputs)
-    assert np.corrcoef(found, unseen.dead_share)[0, 1] > 0.8
+    predicted, true = mean_shares(trained, unseen)
+    assert np.corrcoef(predicted, true)[0, 1] > 0.8
 
 
 @pytest.fixture(scope="module")
 def bundle(trained: StainNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stain") / "bundle"
-    assert write_stain(trained, SETTINGS, 0.1, folder) < 1e-4
+    assert write_stain(trained, SETTINGS, ORIGIN, folder) < 1e-4
     return folder
 
 
@@ -79,9 +83,7 @@ def test_the_exported_bundle_opens_and_predicts_as_the_network(
     shares = stain.dead_shares(example.inputs[0])
     tissue = example.inputs[0, 1] > 0.5
     assert shares.shape == (8, SIDE_PX, SIDE_PX)
-    assert shares[0][tissue].mean() == pytest.approx(
-        mean_shares(trained, example.inputs)[0], abs=1e-4
-    )
+    assert shares[0][tissue].mean() == pytest.approx(mean_shares(trained, example)[0][0], abs=1e-4)
 
 
 def test_predicted_measures_are_named_so_and_have_the_unit_of_the_image(
@@ -136,14 +138,24 @@ def test_training_wells_have_a_known_dead_share_and_are_of_training_seeds(
     assert examples.inputs.shape == (3, 2, 64, 64)
     assert np.array_equal(examples.inputs, again.inputs)
     assert ((examples.dead_share >= 0) & (examples.dead_share <= 1)).all()
-    assert len(set(examples.dead_share.tolist())) > 1
+    assert len(np.unique(examples.dead_share)) > 1
 
 
 def test_a_batch_has_the_shares_of_its_examples() -> None:
     examples = dark_when_dead(10)
     inputs, shares = draw_batch(examples, np.random.default_rng(0), 12)
     assert inputs.shape == (12, 2, SIDE_PX, SIDE_PX)
-    assert set(shares.tolist()) <= set(examples.dead_share.tolist())
+    assert shares.shape == (12, SIDE_PX, SIDE_PX)
+    assert set(np.unique(shares)) <= set(np.unique(examples.dead_share))
+
+
+def test_the_truth_of_a_batch_has_the_orientation_of_its_image() -> None:
+    inputs = np.zeros((1, 2, 8, 8), np.float32)
+    inputs[0, 1, :2, :5] = 1
+    examples = StainExamples(inputs, inputs[:, 1].copy())
+    drawn, shares = draw_batch(examples, np.random.default_rng(0), 16)
+    assert np.array_equal(drawn[:, 1], shares)
+    assert len(np.unique(shares.reshape(16, -1), axis=0)) > 3
 
 
 def test_the_last_examples_validate() -> None:
