@@ -9,7 +9,7 @@ from training.stain.train import StainNet, StainSettings, write_stain
 from training.stain.training_images import StainExamples
 
 SIDE_PX = 64
-ORIGIN = Origin(64, ("drawn",), None, 0.1)
+ORIGIN = Origin(64, ("drawn",), None, validation_error=0.1, constant_error=0.2)
 
 
 def dark_when_dead(count: int, seed: int = 0) -> StainExamples:

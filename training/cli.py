@@ -176,7 +176,7 @@ def stain(
 
     Its bundle is written to OUT/bundle.
     """
-    error, parity = _needing_torch("training.stain.train").train_stain(
+    origin, parity = _needing_torch("training.stain.train").train_stain(
         out,
         seed=seed,
         steps=steps,
@@ -188,7 +188,8 @@ def stain(
     )
     typer.echo(
         f"{out / 'bundle'}: mean absolute error of the dead share on the validation wells "
-        f"{error:.3f}; largest difference between torch and onnxruntime {parity:.1e}"
+        f"{origin.validation_error:.3f}, of a constant {origin.constant_error:.3f}; largest "
+        f"difference between torch and onnxruntime {parity:.1e}"
     )
 
 

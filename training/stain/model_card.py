@@ -21,7 +21,7 @@ prediction is not a measurement of a stain.
 - Input: optical density of the sharpest plane and the tissue found by the segmenter, in a square
   around the tissue, {side_px} × {side_px} pixels.
 - Validated on the last wells, which were not trained on: mean absolute error of the dead share
-  {validation_error:.3f}.
+  {validation_error:.3f}; a prediction that is the same for all wells has {constant_error:.3f}.
 - Uncertainty: standard deviation over eight orientations of the image. It is a lower bound of the
   error, because an error that all orientations share is not in it.
 - Use: `stain.bundle` of the service. For research use only.
@@ -39,6 +39,7 @@ class Origin:
     renderers: Sequence[str]  # of the simulated laboratories
     table: Path | None  # of stained wells; None: the wells are simulated
     validation_error: float  # mean absolute error of the dead share, 0…1
+    constant_error: float  # the same of the median of the training wells
 
     @property
     def images(self) -> str:
@@ -59,4 +60,5 @@ def model_card(origin: Origin, *, seed: int, steps: int, side_px: int) -> str:
         images=origin.images,
         side_px=side_px,
         validation_error=origin.validation_error,
+        constant_error=origin.constant_error,
     )

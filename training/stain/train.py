@@ -233,7 +233,7 @@ def train_stain(
     renderers: Sequence[RendererName],
     wells: Path | None = None,
     dead_weight: float | None = None,
-) -> tuple[float, float]:
+) -> tuple[Origin, float]:
     """Train a stain network and write ``out / "bundle"``.
 
     The rendered wells are kept in ``out``. The last wells are for validation.
@@ -247,8 +247,8 @@ def train_stain(
 
     Returns
     -------
-    float
-        Mean absolute error of the dead share on the validation wells.
+    Origin
+        The training images, and the errors on the validation wells.
     float
         Largest difference between torch and onnxruntime.
 
@@ -273,9 +273,15 @@ def train_stain(
     training, validation = split_examples(examples)
     model = fit_stain(training, settings, _progress(steps))
     predicted, true = mean_shares(model, validation)
-    error = float(np.abs(predicted - true).mean())
-    origin = Origin(len(examples), settings.renderers, wells, error)
-    return error, write_stain(model, settings, origin, out / "bundle")
+    constant = np.median(mean_shares(model, training)[1])
+    origin = Origin(
+        count=len(examples),
+        renderers=settings.renderers,
+        table=wells,
+        validation_error=float(np.abs(predicted - true).mean()),
+        constant_error=float(np.abs(constant - true).mean()),
+    )
+    return origin, write_stain(model, settings, origin, out / "bundle")
 
 
 def _progress(steps: int) -> Callable[[int, float], None]:
