@@ -315,8 +315,9 @@ def main() -> None:
         print(f"{tested[fold.tested].description}; left out: {fold.mechanism}", flush=True)
     for learned_from in (OWN, OTHERS):
         for group in (MIXED, LEFT_OUT):
-            print(f"\nlearned from {learned_from}, wells: {group}\n")
-            print("\n".join(table(rows, learned_from, group)))
+            if any((row.learned_from, row.group) == (learned_from, group) for row in rows):
+                print(f"\nlearned from {learned_from}, wells: {group}\n")
+                print("\n".join(table(rows, learned_from, group)))
     print(f"\ntime: {times}")
 
 
