@@ -41,6 +41,7 @@ from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
+from daemon.tissue_analysis import TissueMethod
 from inference.departure.departures import DepartureSettings
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
@@ -212,7 +213,7 @@ def ingest_batch(seed: int) -> BatchResult:
         source = DropFolder(settings, store)
         images = ImagePath(
             EmptyEncoder(),
-            ClassicalSegmenter(),
+            TissueMethod(ClassicalSegmenter()),
             ConditionSettings(),
             store,
             RollingView(store, "measures", 0.0, DepartureSettings()),

@@ -218,7 +218,7 @@ def read_assay_plates(
             store.observations(images, encoder_id),
             plate_map,
             through_day=plate_map.readout_day,
-        ).trajectories(representation, FULL_EMBEDDING_WEIGHT)
+        ).calibration_trajectories(representation, FULL_EMBEDDING_WEIGHT)
         if trajectories.representation == representation:
             percent = {
                 well: 100 - viability

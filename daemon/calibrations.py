@@ -260,7 +260,7 @@ class Calibrations:
             return _by_departure(scored.placement, choice, choice.why_departure)
         card = choice.card.summary()
         fitted = self._fit(card.digest)
-        trajectories = plate.trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
+        trajectories = plate.calibration_trajectories(self._representation, FULL_EMBEDDING_WEIGHT)
         if fitted is None or trajectories.representation != self._representation:
             why = SEVERAL_CROPS if fitted and plate.other_crops else MISSING_MEASURES
             return _by_departure(scored.placement, choice, why, card)

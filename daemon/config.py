@@ -380,6 +380,13 @@ class TissueSection(_Section):
     spilled: float = Field(default=ConditionSettings.spilled, ge=0, le=100)
 
 
+class StainSection(_Section):
+    """Settings of the predicted stain, whose predictions are features of deterioration."""
+
+    # Folder with stain.onnx and stain.json; without it, no stain is predicted.
+    bundle: Path | None = None
+
+
 class PublisherSection(_Section):
     """Settings of the sockets to which subscribers connect."""
 
@@ -440,6 +447,7 @@ class Config(BaseSettings):
     store: StoreSection = StoreSection()
     ranking: RankingSection = RankingSection()
     tissue: TissueSection = TissueSection()
+    stain: StainSection = StainSection()
     publisher: PublisherSection = PublisherSection()
     output: OutputSection = OutputSection()
     health: HealthSection = HealthSection()
@@ -448,8 +456,8 @@ class Config(BaseSettings):
     def digest(self) -> str:
         """SHA-256 over the settings that a ranking depends on.
 
-        The channel is left out while it is not set, as in earlier versions. The segmenter is left
-        out, because the measures of an image name it.
+        The channel is left out while it is not set, as in earlier versions. The segmenter and
+        the stain bundle are left out, because the measures of an image name them.
         """
         of_source = {"planes", "bits", "field"} | ({"channel"} if self.source.channel else set())
         return hashlib.sha256(
@@ -594,6 +602,9 @@ def _anchored(config: Config, base: Path) -> Config:
             "source": config.source.model_copy(update=source),
             "store": StoreSection(
                 url=url, password_file=password_file and base / password_file.expanduser()
+            ),
+            "stain": StainSection(
+                bundle=config.stain.bundle and base / config.stain.bundle.expanduser()
             ),
             "publisher": config.publisher.model_copy(
                 update={"keys": base / config.publisher.keys.expanduser()}

@@ -27,7 +27,8 @@ from acquisition.drop_folder.in_flight import InFlightImage, InFlightJournal
 from acquisition.drop_folder.source import DropFolderSettings
 from daemon.child_processes import prepare_child_process
 from daemon.pipeline import analyse
-from inference.ports import Encoder, Segmenter
+from daemon.tissue_analysis import TissueMethod
+from inference.ports import Encoder
 from schemas.plate_map import PlateMap
 from schemas.well_image import Rejected, VisitKey, WellImage
 
@@ -76,7 +77,7 @@ class CrashExamination:
         Names the suspects; each one is removed when it has been examined.
     settings
         The drop folder of the suspects.
-    open_encoder, open_segmenter
+    open_encoder, open_tissue
         Open the parts that process an image, in each child process.
     plate_map
         Returns the stored plate map of a plate, for its scale, or None.
@@ -91,7 +92,7 @@ class CrashExamination:
     journal: InFlightJournal
     settings: DropFolderSettings
     open_encoder: Callable[[], Encoder]
-    open_segmenter: Callable[[], Segmenter]
+    open_tissue: Callable[[], TissueMethod]
     plate_map: Callable[[str], PlateMap | None]
     most_memory: int = MOST_MEMORY
     hang_s: float = HANG_S
@@ -162,7 +163,7 @@ class CrashExamination:
     def _work(self, suspects: Sequence[InFlightImage]) -> "_Work":
         maps = [self.plate_map(image.plate) for image in suspects]
         scales = tuple(plate_map.um_per_px if plate_map else None for plate_map in maps)
-        return _Work(tuple(suspects), scales, self.settings, self.open_encoder, self.open_segmenter)
+        return _Work(tuple(suspects), scales, self.settings, self.open_encoder, self.open_tissue)
 
 
 class _Child:
@@ -257,7 +258,7 @@ class _Work:
     scales: tuple[float | None, ...]  # µm per pixel of each image in its plate map
     settings: DropFolderSettings
     open_encoder: Callable[[], Encoder]
-    open_segmenter: Callable[[], Segmenter]
+    open_tissue: Callable[[], TissueMethod]
 
 
 def _process_in_child(work: _Work, reports: Connection) -> None:
@@ -265,11 +266,11 @@ def _process_in_child(work: _Work, reports: Connection) -> None:
     prepare_child_process()
     with suppress(OSError):  # without enough memory the kernel ends this process, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
-    encoder, segmenter = work.open_encoder(), work.open_segmenter()
+    encoder, tissue = work.open_encoder(), work.open_tissue()
     for number, (image, scale) in enumerate(zip(work.images, work.scales, strict=True)):
         reports.send(number)
         try:
-            _process(image, scale, work.settings, encoder, segmenter)
+            _process(image, scale, work.settings, encoder, tissue)
         except Exception as error:  # noqa: BLE001 - the service refuses or repeats such an image
             log.info("crash.not_processed", reason=str(error))
     reports.send(len(work.images))
@@ -280,7 +281,7 @@ def _process(
     um_per_px: float | None,
     settings: DropFolderSettings,
     encoder: Encoder,
-    segmenter: Segmenter,
+    tissue: TissueMethod,
 ) -> None:
     results = read_versions(settings.path, image.files, settings.image_limits, one_plane=False)
     read = tuple(result for result in results if isinstance(result, RawImage))
@@ -288,6 +289,4 @@ def _process(
         planes = stretch(read, image.well, bits=settings.bits)
         scale = um_per_px or read[0].metadata.um_per_px
         key = VisitKey(image.plate, image.well, "")
-        analyse(
-            WellImage(key, 1, None, image.files, planes, scale, complete=True), encoder, segmenter
-        )
+        analyse(WellImage(key, 1, None, image.files, planes, scale, complete=True), encoder, tissue)

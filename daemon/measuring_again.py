@@ -1,4 +1,4 @@
-"""Measures stored images again by the present segmenter and definitions of the measures.
+"""Measures stored images again by the present method: segmenter, measures and stain bundle.
 
 Measures by different methods are never compared. The images of a plate are replaced in one
 transaction, so that no ranking uses a part of them.
@@ -18,8 +18,7 @@ from daemon.stored_images import (
     results_in_order,
     worker_pool,
 )
-from daemon.tissue_analysis import analyse_tissue
-from inference.ports import Segmenter
+from daemon.tissue_analysis import TissueMethod, analyse_tissue
 from inference.tissue.picture import draw_outline_picture
 from schemas.errors import ConfigError, ImageError, MachineError, SourceGoneError
 from schemas.machine_faults import is_machine_fault, reason_of
@@ -38,10 +37,10 @@ class MeasuringAgain:
 
     Parameters
     ----------
-    open_segmenter
-        Opens the present segmenter, in each worker process.
+    open_tissue
+        Opens the present method, in each worker process.
     measured_by
-        The present method: its segmenter and the version of the measures.
+        Name of the present method.
     jobs
         Number of worker processes.
     tick
@@ -54,7 +53,7 @@ class MeasuringAgain:
 
     ledger: MeasureLedger
     source: SourceSection
-    open_segmenter: Callable[[], Segmenter]
+    open_tissue: Callable[[], TissueMethod]
     measured_by: str
     jobs: int
     tick: Callable[[], None] = lambda: None
@@ -88,7 +87,7 @@ class MeasuringAgain:
         """
         fault: MachineError | None = None
         limits = self.tick, self.limit_s
-        with worker_pool(self.jobs, _open_worker, self.open_segmenter, self.source) as pool:
+        with worker_pool(self.jobs, _open_worker, self.open_tissue, self.source) as pool:
             # Only the workers access the folder: one that hangs does not stop this process.
             list(results_in_order(pool, check_has_files, [self.source.path], *limits))
             for plate in plates:
@@ -157,9 +156,9 @@ class MeasuringAgain:
 
 @dataclass(frozen=True)
 class _Worker:
-    """The segmenter and the source settings of one worker process."""
+    """The method and the source settings of one worker process."""
 
-    segmenter: Segmenter
+    tissue: TissueMethod
     source: SourceSection
 
     def measure(self, stored: StoredImage) -> NewMeasures:
@@ -173,7 +172,7 @@ class _Worker:
             If the disk or the network failed.
         """
         image = read_stored_image(stored, self.source)
-        found = analyse_tissue(image.planes, image.um_per_px, self.segmenter, image.flags)
+        found = analyse_tissue(image.planes, image.um_per_px, self.tissue, image.flags)
         return NewMeasures(
             observation_id=stored.observation_id,
             quality=found.quality,
@@ -186,10 +185,10 @@ class _Worker:
 _workers: list[_Worker] = []  # the one worker of this process, once it is opened
 
 
-def _open_worker(open_segmenter: Callable[[], Segmenter], source: SourceSection) -> None:
+def _open_worker(open_tissue: Callable[[], TissueMethod], source: SourceSection) -> None:
     """Open the worker of this process; called once in each worker process."""
     prepare_child_process()
-    _workers.append(_Worker(open_segmenter(), source))
+    _workers.append(_Worker(open_tissue(), source))
 
 
 def _measure(stored: StoredImage) -> NewMeasures | ImageError | MachineError:

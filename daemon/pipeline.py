@@ -10,9 +10,9 @@ import structlog
 
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
-from daemon.tissue_analysis import analyse_tissue
+from daemon.tissue_analysis import TissueMethod, analyse_tissue
 from inference.departure.scales import differs_from_plate
-from inference.ports import Encoder, Segmenter
+from inference.ports import Encoder
 from inference.tissue.condition import ConditionSettings, classify_condition
 from inference.tissue.picture import draw_outline_picture
 from schemas.errors import DamagedRowError, ImageError, MachineError, StoreError
@@ -37,7 +37,7 @@ class ImagePath:
     """The steps that one well image passes through, with their settings and ports."""
 
     encoder: Encoder
-    segmenter: Segmenter
+    tissue: TissueMethod
     condition_settings: ConditionSettings
     store: ObservationWriter
     rolling_view: RollingView
@@ -78,7 +78,7 @@ class ImagePath:
         if self.store.version_of(image.key, digest) is not None:
             self.store.add_duplicate(image, self.clock())
             return Outcome.DUPLICATE
-        found = analyse(image, self.encoder, self.segmenter)
+        found = analyse(image, self.encoder, self.tissue)
         observation = observation_of(
             image,
             digest,
@@ -146,7 +146,7 @@ class Analysis:
     picture: bytes  # JPEG of the sharpest plane with the outline of the tissue
 
 
-def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysis:
+def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysis:
     """Return the quality, embedding, measures and picture of a well image.
 
     Raises
@@ -159,7 +159,7 @@ def analyse(image: WellImage, encoder: Encoder, segmenter: Segmenter) -> Analysi
         raise ImageError(
             image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
         )
-    found = analyse_tissue(image.planes, image.um_per_px, segmenter, image.flags)
+    found = analyse_tissue(image.planes, image.um_per_px, tissue, image.flags)
     return Analysis(
         quality=found.quality,
         embedding=encoder.embed(image, found.quality.sharpest_plane),

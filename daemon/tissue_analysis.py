@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acquisition.quality import assess
-from inference.ports import Segmenter
+from inference.ports import Segmenter, StainPredictor
 from inference.tissue.crowding import correct_flags
 from inference.tissue.measures import measure_tissue, measuring_method
 from schemas.quality import Flag, Quality
@@ -21,13 +21,27 @@ class TissueAnalysis:
     plane: npt.NDArray[np.uint16]  # (H, W): the sharpest plane
     tissue: Segmentation
     measures: dict[str, float]  # empty if the segmenter refuses the image
-    measured_by: str  # segmenter and version of the measures
+    measured_by: str  # segmenter, version of the measures, and stain bundle if any
+
+
+@dataclass(frozen=True)
+class TissueMethod:
+    """The parts that measure the tissue of an image: a segmenter, and a stain predictor if any."""
+
+    segmenter: Segmenter
+    stain: StainPredictor | None = None
+
+    @property
+    def measured_by(self) -> str:
+        """Name of the method: measures by different methods are never compared."""
+        stain_id = None if self.stain is None else self.stain.stain_id
+        return measuring_method(self.segmenter.segmenter_id, stain_id)
 
 
 def analyse_tissue(
     planes: npt.NDArray[np.uint16],
     um_per_px: float | None,
-    segmenter: Segmenter,
+    method: TissueMethod,
     flags: tuple[Flag, ...] = (),
 ) -> TissueAnalysis:
     """Return the TissueAnalysis of the planes of an image, with its scale or None.
@@ -36,12 +50,17 @@ def analyse_tissue(
     ----------
     planes
         (planes, H, W) uint16, white = 65535.
+    method
+        The segmenter, and the stain predictor whose predictions are added to the measures.
     flags
         Flags that were set when the files were read; they come first in the quality.
     """
     quality = assess(planes, flags)
     plane = planes[quality.sharpest_plane]
-    tissue = segmenter.segment(plane, um_per_px)
+    tissue = method.segmenter.segment(plane, um_per_px)
     measures = measure_tissue(plane, tissue, um_per_px)
-    measured_by = measuring_method(segmenter.segmenter_id)
-    return TissueAnalysis(correct_flags(quality, measures), plane, tissue, measures, measured_by)
+    if method.stain is not None:
+        measures |= method.stain.predicted_measures(plane, tissue, um_per_px)
+    return TissueAnalysis(
+        correct_flags(quality, measures), plane, tissue, measures, method.measured_by
+    )

@@ -22,6 +22,7 @@ from daemon.code_version import code_version
 from daemon.config import (
     Config,
     EncoderSection,
+    StainSection,
     TissueSection,
     microscope_settings,
     systemd_socket,
@@ -60,6 +61,7 @@ from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from daemon.steady_clock import ClockWatch, SteadyClock
 from daemon.store_address import store_address
+from daemon.tissue_analysis import TissueMethod
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departures import DepartureSettings
@@ -69,8 +71,8 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
-from inference.tissue.measures import measuring_method
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
+from inference.tissue.onnx_stain import OnnxStain, load_stain
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError, StoreError
 from schemas.forecast import ForecastFrom, MetricName
@@ -160,9 +162,19 @@ def open_segmenter(section: TissueSection) -> Segmenter:
     )
 
 
-def present_method(section: TissueSection) -> str:
-    """Return the method of new measures: segmenter of the configuration and version of measures."""
-    return measuring_method(open_segmenter(section).segmenter_id)
+def open_stain(section: StainSection) -> OnnxStain | None:
+    """Open the stain bundle of the `[stain]` section and check its canary; None without one."""
+    return None if section.bundle is None else OnnxStain(load_stain(section.bundle))
+
+
+def open_tissue(tissue: TissueSection, stain: StainSection) -> TissueMethod:
+    """Open the method of new measures: the segmenter and the stain bundle of their sections."""
+    return TissueMethod(open_segmenter(tissue), open_stain(stain))
+
+
+def present_method(config: Config) -> str:
+    """Return the name of the method of new measures of a configuration."""
+    return open_tissue(config.tissue, config.stain).measured_by
 
 
 def open_measuring_again(
@@ -185,8 +197,8 @@ def open_measuring_again(
     return MeasuringAgain(
         store,
         config.source,
-        partial(open_segmenter, config.tissue),
-        present_method(config.tissue),
+        partial(open_tissue, config.tissue, config.stain),
+        present_method(config),
         jobs,
         tick,
         is_source_gone,
@@ -450,7 +462,7 @@ def open_service(
         status = ServiceStatus(
             version=VERSION,
             encoder_id=encoder.encoder_id,
-            measured_by=present_method(config.tissue),
+            measured_by=present_method(config),
             started_at=now(),
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
@@ -530,7 +542,7 @@ def open_service(
                 in_flight,
                 source_settings(config),
                 partial(open_encoder_of, config.encoder),
-                partial(open_segmenter, config.tissue),
+                partial(open_tissue, config.tissue, config.stain),
                 store.plate_map,
             ),
         )
@@ -552,8 +564,8 @@ def open_images(
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
-    segmenter = open_segmenter(config.tissue)
-    return ImagePath(encoder, segmenter, settings.condition, store, rolling_view, runs, now)
+    tissue = open_tissue(config.tissue, config.stain)
+    return ImagePath(encoder, tissue, settings.condition, store, rolling_view, runs, now)
 
 
 def open_messages(

@@ -13,8 +13,9 @@ from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.segmenter_bundle import SegmenterCard
+from schemas.stain_bundle import StainCard
 
-Card = TypeVar("Card", BundleCard, ForecasterCard, SegmenterCard)
+Card = TypeVar("Card", BundleCard, ForecasterCard, SegmenterCard, StainCard)
 MODEL_FILE = "encoder.onnx"
 CARD_FILE = "bundle.json"
 CANARY_UM_PER_PX = 4.0

@@ -1,4 +1,4 @@
-"""Protocols of encoders, segmenters, forecasters and of the data that a ranking reads.
+"""Protocols of encoders, segmenters, stain predictors and forecasters, and of ranked data.
 
 Each port has a contract suite in ``tests/contract`` that every implementation passes.
 """
@@ -61,6 +61,24 @@ class Segmenter(Protocol):
         """Return the Segmentation of a plane, (H, W) uint16, with a scale in µm per px or None.
 
         White is 65535 in the plane.
+        """
+        ...
+
+
+class StainPredictor(Protocol):
+    """Predicts dead tissue from the bright-field image; it measures no stain."""
+
+    @property
+    def stain_id(self) -> str:
+        """Name and version: predictions with different ids are never compared."""
+        ...
+
+    def predicted_measures(
+        self, plane: npt.NDArray[np.uint16], tissue: Segmentation, um_per_px: float | None
+    ) -> dict[str, float]:
+        """Return predicted measures by name of a plane, (H, W) uint16, with its tissue and scale.
+
+        All names begin with ``predicted_``. A refused image has no predictions.
         """
         ...
 

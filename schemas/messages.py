@@ -54,8 +54,9 @@ class ObservationData(FrozenModel):
     encoder_id: str
     """Name and digest of the encoder bundle."""
     measured_by: str | None = None
-    """Segmenter and version of the measures, such as ``classical-4+measures-1``; measures by
-    different methods must not be compared. Null in messages of earlier versions of SpheroRank.
+    """Segmenter and version of the measures, such as ``classical-4+measures-1``, and the stain
+    bundle if there is one; measures by different methods must not be compared. Null in messages of
+    earlier versions of SpheroRank.
     """
     quality: Quality
     """Quality measurements of the image."""

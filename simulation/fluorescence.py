@@ -6,7 +6,7 @@ its stain, and the light of all cells above one another adds up. The absorption 
 tissue is not simulated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from simulation.kinds import Mechanism
-from simulation.microscope import VirtualMicroscope
+from simulation.kinds import HiddenMechanism, Mechanism
+from simulation.microscope import PlateMicroscope, VirtualMicroscope
 from simulation.plate import READOUT_DAY, WellPlan
 from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.robot import write_rows
@@ -27,13 +27,14 @@ CHANNELS = {"live": "FITC", "dead": "TRITC", "nuclei": "DAPI"}
 """Name of the channel of each stain in the file names."""
 PLANES = 3
 _BRIGHTNESS = {"live": 1.0, "dead": 0.6, "nuclei": 0.8}  # of one cell, relative
-_STAYING = {
+_STAYING: Mapping[str, float] = {
     Mechanism.SHRINKING: 0.15,
     Mechanism.BURSTING: 0.3,
     Mechanism.IN_PLACE: 0.7,
     Mechanism.GROWTH_ARREST: 0.0,
+    **dict.fromkeys(HiddenMechanism, 1.0),  # the tissue keeps its size
 }
-"""Share of the dead cells that are still in the well on the readout day."""
+"""Share of the dead cells that are still in the well."""
 _NATURAL_DEATH = 0.02  # dead cells for each live cell without treatment
 _BLEED_THROUGH = 0.02  # share of the light of live cells in the channel of dead cells
 _CELL_UM = 12.0
@@ -54,15 +55,26 @@ class FluorescenceTruth:
     live_share: float  # live cells divided by all cells in the well
 
 
-def true_cells(scope: VirtualMicroscope, plan: WellPlan) -> FluorescenceTruth:
-    """Return the true live and dead cells of a planned well on the readout day."""
-    kill = plan.kill(READOUT_DAY)
-    staying = 0.0 if plan.mechanism is None else _STAYING.get(Mechanism(plan.mechanism), 0.0)
-    live = 1.0 - kill
-    dead = _NATURAL_DEATH * live + staying * kill
+def true_cells(scope: PlateMicroscope, plan: WellPlan, day: int = READOUT_DAY) -> FluorescenceTruth:
+    """Return the true live and dead cells of a planned well on a culture day."""
+    live, dead = cells_after(plan.kill(day), plan.mechanism)
     return FluorescenceTruth(
         scope.plate.name, plan.well, round(live, 4), round(dead, 4), round(live / (live + dead), 4)
     )
+
+
+def cells_after(kill: float, mechanism: str | None) -> tuple[float, float]:
+    """Return live and dead cells in a well, relative to its live cells without treatment.
+
+    Parameters
+    ----------
+    kill
+        1 − live cells relative to the same well untreated, 0…1.
+    mechanism
+        Death mechanism; any other text or None without treatment.
+    """
+    live = 1.0 - kill
+    return live, _NATURAL_DEATH * live + _STAYING.get(mechanism or "", 0.0) * kill
 
 
 def render_stains(scope: VirtualMicroscope, plan: WellPlan) -> dict[str, npt.NDArray[np.uint16]]:

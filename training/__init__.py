@@ -1,1 +1,1 @@
-"""Training and evaluation of encoders, forecasters and segmenters: the only user of torch."""
+"""Training and evaluation of encoders, forecasters, segmenters, stains: the only user of torch."""

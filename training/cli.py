@@ -12,9 +12,10 @@ import typer
 
 from schemas.errors import ConfigError
 from schemas.exit_codes import ExitCode
+from simulation.kinds import RendererName
 
 train = typer.Typer(
-    help="Train encoders, forecasters and segmenters (extra `train`).",
+    help="Train encoders, forecasters, segmenters and stains.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # as the other commands of spherorank
@@ -147,6 +148,49 @@ def segmenter(
         out, seed=seed, steps=steps, threads=threads
     )
     typer.echo(f"{out / 'bundle'}: largest difference between torch and onnxruntime {parity:.1e}")
+
+
+@train.command()
+def stain(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the rendered wells and the bundle; wells are reused.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Number of batches, each of 16 images.")] = 600,
+    images: Annotated[int, typer.Option(min=2, help="Number of wells to render.")] = 480,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads.")] = 1,
+    renderers: Annotated[
+        list[RendererName] | None,
+        typer.Option("--renderer", help="Renderer of the laboratories; repeatable. Default: all."),
+    ] = None,
+    wells: Annotated[
+        Path | None,
+        typer.Option(help="CSV of stained wells (bright_field, live, dead), instead of rendering."),
+    ] = None,
+    dead_weight: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --wells: weight of the dead stain."),
+    ] = None,
+) -> None:
+    """Train a predicted stain on virtual plates or stained wells.
+
+    Its bundle is written to OUT/bundle.
+    """
+    origin, parity = _needing_torch("training.stain.train").train_stain(
+        out,
+        seed=seed,
+        steps=steps,
+        images=images,
+        threads=threads,
+        renderers=renderers or tuple(RendererName),
+        wells=wells,
+        dead_weight=dead_weight,
+    )
+    typer.echo(
+        f"{out / 'bundle'}: mean absolute error of the dead share on the validation wells "
+        f"{origin.validation_error:.3f}, of a constant {origin.constant_error:.3f}; largest "
+        f"difference between torch and onnxruntime {parity:.1e}"
+    )
 
 
 @evaluate.command(no_args_is_help=True)

@@ -130,11 +130,12 @@ def measure(
     from daemon.config import load_config
     from daemon.jobs.measure_table import write_measures
 
+    settings = load_config(config)
     done = write_measures(
         images,
         out,
         masks,
-        wiring.open_segmenter(load_config(config).tissue),
+        wiring.open_tissue(settings.tissue, settings.stain),
         pieces=pieces,
         um_per_px=um_per_px,
         bits=bits,

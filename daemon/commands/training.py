@@ -16,7 +16,7 @@ PASS_ARGUMENTS_ON = {
 
 
 def train(context: typer.Context) -> None:
-    """Train an encoder, a forecaster or a segmenter (extra `train`)."""
+    """Train an encoder, forecaster, segmenter or stain."""
     _run_entry_point("train", context)
 
 

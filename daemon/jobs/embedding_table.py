@@ -14,8 +14,8 @@ from acquisition.drop_folder.image_reading import read_image
 from daemon import wiring
 from daemon.config import Config
 from daemon.jobs.new_files import check_new
-from daemon.tissue_analysis import analyse_tissue
-from inference.ports import Encoder, Segmenter
+from daemon.tissue_analysis import TissueMethod, analyse_tissue
+from inference.ports import Encoder
 from schemas.embedding_id import embedding_id
 from schemas.errors import ConfigError, ImageError
 from schemas.well_image import VisitKey, WellImage
@@ -54,13 +54,14 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> Embed
         If the Parquet file exists.
     """
     check_new([out])
-    encoder, segmenter = wiring.open_encoder(config), wiring.open_segmenter(config.tissue)
+    encoder = wiring.open_encoder(config)
+    tissue = TissueMethod(wiring.open_segmenter(config.tissue))  # no prediction is written
     rows: list[dict[str, object]] = []
     field_um = encoder.card.preprocessing.field_um
     done = EmbeddingReport([], [], field_um)
     for path in dict.fromkeys(images):
         try:
-            row = _row(path, encoder, segmenter, bits=config.source.bits)
+            row = _row(path, encoder, tissue, bits=config.source.bits)
         except ImageError as error:
             done.refused.append(ImageError(path, error.problem))
             continue
@@ -77,11 +78,11 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> Embed
 
 
 def _row(
-    path: Path, encoder: Encoder, segmenter: Segmenter, *, bits: int | None
+    path: Path, encoder: Encoder, tissue: TissueMethod, *, bits: int | None
 ) -> dict[str, object]:
     """Return the row of one image file: its metadata and its embedding."""
     read = read_image(path, bits=bits)
-    quality = analyse_tissue(read.planes, read.um_per_px, segmenter).quality
+    quality = analyse_tissue(read.planes, read.um_per_px, tissue).quality
     image = WellImage(
         key=VisitKey(plate="", well="", visit=""),
         day=1,

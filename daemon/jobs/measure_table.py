@@ -14,8 +14,7 @@ from imagecodecs import png_encode
 
 from acquisition.drop_folder.image_reading import GreyImage, read_image
 from daemon.jobs.new_files import check_new, mask_files
-from daemon.tissue_analysis import TissueAnalysis, analyse_tissue
-from inference.ports import Segmenter
+from daemon.tissue_analysis import TissueAnalysis, TissueMethod, analyse_tissue
 from inference.tissue.condition import classify_condition
 from inference.tissue.piece_table import measure_each_piece
 from schemas.errors import ImageError, OutputError
@@ -41,7 +40,7 @@ def write_measures(
     images: Sequence[Path],
     out: Path,
     masks: Path | None,
-    segmenter: Segmenter,
+    tissue: TissueMethod,
     *,
     pieces: Path | None,
     um_per_px: float | None,
@@ -92,7 +91,7 @@ def write_measures(
             report.refused.append(ImageError(path, error.problem))
             continue
         scale = um_per_px or read.um_per_px
-        found = analyse_tissue(read.planes, scale, segmenter)
+        found = analyse_tissue(read.planes, scale, tissue)
         _add_to_report(report, path, read, found, scale)
         rows.append(_row(path, scale, len(read.planes), found))
         if pieces is not None:

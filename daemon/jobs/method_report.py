@@ -23,7 +23,7 @@ def describe_methods(path: Path | None) -> list[str]:
     """
     try:
         config = load_config(path)
-        method = wiring.present_method(config.tissue)
+        method = wiring.present_method(config)
         with closing(wiring.open_store(config)) as store:
             plates = [each for each in store.outdated_measures(method) if each.outdated]
     except SpheroRankError:

@@ -53,6 +53,7 @@ def find_start_problems(path: Path | None) -> list[str]:
         *_source_problems(config),
         *_errors_of(lambda: wiring.open_encoder(config)),
         *_errors_of(lambda: wiring.open_segmenter(config.tissue)),
+        *_errors_of(lambda: wiring.open_stain(config.stain)),
         *_errors_of(
             lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),

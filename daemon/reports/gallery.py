@@ -31,7 +31,7 @@ def gallery_section(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
 
 
 def format_measures(measures: Mapping[str, float]) -> str:
-    """Return size change, circularity and optical density of measures by name, as HTML text.
+    """Return size change, circularity, density and predicted stain of measures, as HTML text.
 
     Measures that are missing are left out; without any the result is empty.
     """
@@ -42,6 +42,7 @@ def format_measures(measures: Mapping[str, float]) -> str:
                 _percent("size", _first(measures, "area_um2_change", "area_px_change")),
                 _plain("circularity", measures.get("circularity")),
                 _plain("optical density", measures.get("od_mean")),
+                _predicted(measures),
             ),
         )
     )
@@ -66,6 +67,18 @@ def _well(row: WellRank, picture: bytes) -> str:
         f'<figure><img src="{source}" alt="well {escape(row.well)}" loading="lazy">'
         f"<figcaption><b>{escape(row.well)}</b>{score}{exploded}<br>"
         f"{'<br>'.join(lines)}</figcaption></figure>"
+    )
+
+
+def _predicted(measures: Mapping[str, float]) -> str:
+    """Return the predicted dead share of the core with its deviation; empty without it."""
+    share, deviation = (measures.get(f"predicted_dead_share_core{kind}") for kind in ("", "_sd"))
+    if share is None or deviation is None:
+        return ""
+    return (
+        '<span title="Predicted from the bright-field image, not measured. ± is the standard '
+        'deviation over eight orientations of the image, a lower bound of the error.">'
+        f"predicted dead share of the core {100 * share:.0f} ± {100 * deviation:.0f} %</span>"
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,13 @@ from inference.departure.measuring_methods import (
     without_other_methods,
 )
 from inference.departure.scales import ScaleProblem, image_problem, scale_problems
-from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
+from inference.tissue.measures import has_predicted_stain
+from inference.tissue.ranked_measures import (
+    RANKED_MEASURES,
+    STAIN_FEATURES,
+    ranked_values,
+    stain_values,
+)
 from schemas.embedding_id import embedding_id
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
@@ -63,6 +69,7 @@ class AssembledPlate:
     days: tuple[int, ...]  # T, ascending culture days with an observation
     embeddings: npt.NDArray[np.float64]  # (N, T, E)
     measures: npt.NDArray[np.float64]  # (N, T, M), the measures that a ranking compares
+    stain: npt.NDArray[np.float64]  # (N, T, 2), predictions that only calibrations compare
     is_measured: npt.NDArray[np.bool_]  # (N, T)
     deciding: int  # observations that decide a score: the last pre-dose image and the readout image
     deciding_unmeasured: int  # those of them that were neither measured nor refused
@@ -142,6 +149,24 @@ class AssembledPlate:
             embedding_dimension=dimension,
             encoder_id=encoder_id,
             measured_by=None if representation == "embedding" else self.measured_by,
+        )
+
+    def calibration_trajectories(
+        self, representation: Representation, embedding_weight: float
+    ) -> Trajectories:
+        """Return the Trajectories that a calibration of deterioration compares.
+
+        They are those of :meth:`trajectories`, with the predictions of the stain bundle after the
+        measures if the method of the plate has one.
+        """
+        trajectories = self.trajectories(representation, embedding_weight)
+        if trajectories.representation == "embedding" or not has_predicted_stain(self.measured_by):
+            return trajectories
+        used = [self.days.index(day) for day in trajectories.days]
+        return replace(
+            trajectories,
+            features=np.concatenate([trajectories.features, self.stain[:, used]], axis=2),
+            feature_names=(*trajectories.feature_names, *STAIN_FEATURES),
         )
 
 
@@ -281,6 +306,7 @@ def assemble(
     shape = len(row_of), len(days)
     embeddings = np.full((*shape, len(used[0].embedding) if used else 0), np.nan)
     measures = np.full((*shape, len(RANKED_MEASURES)), np.nan)
+    stain = np.full((*shape, len(STAIN_FEATURES)), np.nan)
     is_measured = np.zeros(shape, dtype=bool)
     problems = scale_problems(used, plate_map)
     comparable = [seen for seen in used if seen.key.well not in problems]
@@ -292,6 +318,7 @@ def assemble(
         if seen.measures:
             is_measured[place] = True
             measures[place] = ranked_values(seen.measures)
+            stain[place] = stain_values(seen.measures)
     deciding = deciding_images(comparable, plate_map, through_day)
     unmeasured = [seen for seen in deciding if not (seen.measures or seen.is_refused)]
     deciding_other = sum(seen.measured_by != method for seen in unmeasured)
@@ -303,6 +330,7 @@ def assemble(
         days=tuple(days),
         embeddings=embeddings,
         measures=measures,
+        stain=stain,
         is_measured=is_measured,
         deciding=len(deciding),
         deciding_unmeasured=len(unmeasured) - deciding_other,

@@ -38,16 +38,20 @@ _SIZES = (
     "piece_diameter_q10",
     "piece_diameter_q50",
     "piece_diameter_q90",
+    "predicted_dead_area",
 )
 _POWERS = {
     "area": 2,
     "debris_area": 2,
     "largest_area": 2,
     "hole_area": 2,
+    "predicted_dead_area": 2,
+    "predicted_dead_area_sd": 2,
     "volume": 3,
 }  # of a length; other sizes are lengths
 
 _PERCENTS = (10, 50, 90)  # quantiles of the diameters of pieces
+_STAIN = "+stain-"
 
 
 def name_with_unit(size: str, um_per_px: float | None) -> str:
@@ -58,9 +62,23 @@ def name_with_unit(size: str, um_per_px: float | None) -> str:
     return f"{size}_um{power if power > 1 else ''}"
 
 
-def measuring_method(segmenter_id: str) -> str:
-    """Return the name of the method of measures: a segmenter id and the version of measures."""
-    return f"{segmenter_id}+measures-{MEASURES_VERSION}"
+def measuring_method(segmenter_id: str, stain_id: str | None = None) -> str:
+    """Return the name of the method of measures: segmenter, version of measures, and any stain.
+
+    Parameters
+    ----------
+    segmenter_id
+        Id of the segmenter.
+    stain_id
+        Id of the stain bundle whose predictions are among the measures; None without one.
+    """
+    method = f"{segmenter_id}+measures-{MEASURES_VERSION}"
+    return method if stain_id is None else f"{method}{_STAIN}{stain_id}"
+
+
+def has_predicted_stain(method: str | None) -> bool:
+    """Return whether a method of measures, or None, includes predictions of a stain bundle."""
+    return method is not None and _STAIN in method
 
 
 def measure_tissue(

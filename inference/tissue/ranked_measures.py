@@ -79,3 +79,25 @@ def _log_odds(share: float, noise: float) -> float:
     a few broken bodies would dominate all differences.
     """
     return log((share + noise) / (max(1 - share, 0.0) + noise))
+
+
+STAIN_FEATURES = ("log_predicted_dead_area", "predicted_dead_share_core")
+"""Names of the predictions of a stain bundle that a calibration of deterioration compares."""
+_DEAD_AREA_OFFSET = 0.01
+"""Offset of the predicted dead area before the logarithm, as a share of the area of the tissue."""
+
+
+def stain_values(measures: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Return the values of the stain features, (2,), from the measures of a tissue.
+
+    A value without a prediction is NaN. The core of an empty well is NaN: nothing is known about
+    cells that are not in the image.
+    """
+    area = measures.get("area_um2", measures.get("area_px", nan))
+    dead = measures.get("predicted_dead_area_um2", measures.get("predicted_dead_area_px", nan))
+    return np.array(
+        [
+            log(max(dead + _DEAD_AREA_OFFSET * area, 1.0)),
+            measures.get("predicted_dead_share_core", nan),
+        ]
+    )

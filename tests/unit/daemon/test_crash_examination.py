@@ -16,6 +16,7 @@ from acquisition.drop_folder.in_flight import InFlightJournal
 from acquisition.drop_folder.source import DropFolderSettings
 from daemon.crash_examination import CrashExamination
 from daemon.heartbeat import Stopping
+from daemon.tissue_analysis import TissueMethod
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from schemas.well_image import FileVersion, Rejected, WellImage
 from tests.robot_folder import PATTERN, RobotFolder
@@ -89,7 +90,7 @@ class Laboratory:
             InFlightJournal(self.journal),
             DropFolderSettings(share or self.robot.root, PATTERN),
             partial(EndingEncoder, encoder.log, ends),
-            ClassicalSegmenter,
+            partial(TissueMethod, ClassicalSegmenter()),
             plate_map=lambda plate: None,  # noqa: ARG005 - no plate has a map
             most_memory=LEAKED_BYTES,
             hang_s=hang_s,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from daemon.tissue_analysis import TissueAnalysis, analyse_tissue
+from daemon.tissue_analysis import TissueAnalysis, TissueMethod, analyse_tissue
 from inference.ports import Segmenter
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter, shipped_segmenter
@@ -82,7 +82,7 @@ def segmenter(request: pytest.FixtureRequest) -> Segmenter:
 def test_a_method_that_measures_a_drawn_image_differently_has_a_new_version(
     segmenter: Segmenter, name: str
 ) -> None:
-    found = analyse_tissue(planes_of(name), UM_PER_PX, segmenter)
+    found = analyse_tissue(planes_of(name), UM_PER_PX, TissueMethod(segmenter))
     expected = json.loads(PINNED.read_text()).get(found.measured_by, {}).get(name, {})
     assert pinned(found) == pytest.approx(expected, rel=2e-3, abs=1e-4), WHAT_TO_DO.format(
         method=found.measured_by, name=name
@@ -94,7 +94,7 @@ def write_pinned() -> None:
     measures: dict[str, dict[str, dict[str, float]]] = {}
     for open_segmenter in SEGMENTERS.values():
         for name in SCENES:
-            found = analyse_tissue(planes_of(name), UM_PER_PX, open_segmenter())
+            found = analyse_tissue(planes_of(name), UM_PER_PX, TissueMethod(open_segmenter()))
             measures.setdefault(found.measured_by, {})[name] = pinned(found)
     PINNED.write_text(json.dumps(measures, indent=2) + "\n")
 

@@ -16,6 +16,7 @@ from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
+from daemon.tissue_analysis import TissueMethod
 from inference.departure.departures import DepartureSettings
 from inference.ports import Encoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -76,7 +77,7 @@ def image_path(
 ) -> ImagePath:
     return ImagePath(
         encoder,
-        ClassicalSegmenter(),
+        TissueMethod(ClassicalSegmenter()),
         ConditionSettings(),
         store,
         view(store, "measures", 0.0, DepartureSettings()),
@@ -161,7 +162,7 @@ class ConstantSegmenter:
 
 def processed(store: SqlStore, segmenter: ConstantSegmenter) -> tuple[Observation, ObservationData]:
     """Process one image with a segmenter; return the stored observation and its message."""
-    path = replace(image_path(store, ConstantEncoder()), segmenter=segmenter)
+    path = replace(image_path(store, ConstantEncoder()), tissue=TissueMethod(segmenter))
     assert path.process(samples.well_image(), None) is Outcome.STORED
     [stored] = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
     [message] = store.messages_after(0)

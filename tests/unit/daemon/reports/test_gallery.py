@@ -39,3 +39,11 @@ def test_missing_measures_are_left_out() -> None:
     assert format_measures({}) == ""
     assert format_measures({"circularity": 0.5}) == "circularity 0.50"
     assert format_measures({"area_px_change": 0.0953101798}) == "size +10 %"
+
+
+def test_a_predicted_stain_is_called_predicted_and_shown_with_its_deviation() -> None:
+    shown = format_measures(
+        {"predicted_dead_share_core": 0.42, "predicted_dead_share_core_sd": 0.05}
+    )
+    assert "predicted dead share of the core 42 ± 5 %" in shown
+    assert "not measured" in shown

@@ -12,7 +12,13 @@ from inference.departure.assembly import (
     excluded_wells,
     select_images,
 )
-from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
+from inference.tissue.measures import measuring_method
+from inference.tissue.ranked_measures import (
+    RANKED_MEASURES,
+    STAIN_FEATURES,
+    ranked_values,
+    stain_values,
+)
 from schemas.errors import ProfileError
 from schemas.observation import Observation, VisitVersion
 from schemas.quality import Flag
@@ -88,6 +94,34 @@ def test_measures_follow_the_embedding_and_each_block_can_be_used_alone() -> Non
     assert (both.representation, measures.representation) == ("both", "measures")
     assert (both.embedding_dimension, measures.embedding_dimension) == (8, 0)
     assert both.feature_names[8:] == measures.feature_names == RANKED_MEASURES
+
+
+def test_predictions_of_a_stain_are_compared_by_calibrations_alone() -> None:
+    predicted = {"predicted_dead_area_um2": 5000.0, "predicted_dead_share_core": 0.3}
+    seen = observation(
+        "B02",
+        10,
+        measures={"area_um2": 51234.5} | predicted,
+        measured_by=measuring_method("classical-3", "some-stain"),
+    )
+    plate = laid_out([seen])
+    for representation in ("both", "measures"):
+        compared = plate.trajectories(representation, 1.0)
+        calibrated = plate.calibration_trajectories(representation, 1.0)
+        assert calibrated.feature_names == (*compared.feature_names, *STAIN_FEATURES)
+        well = calibrated.wells.index("B02")
+        np.testing.assert_array_equal(
+            calibrated.features[well, 0],
+            np.concatenate([compared.features[well, 0], stain_values(seen.measures)]),
+        )
+        assert calibrated.embedding_dimension == compared.embedding_dimension
+    assert "embedding_0" in plate.calibration_trajectories("embedding", 1.0).feature_names
+    assert stain_values(seen.measures)[1] == 0.3
+
+
+def test_without_a_stain_bundle_calibrations_compare_the_measures() -> None:
+    plate = laid_out([observation("B02", 10)])
+    assert plate.calibration_trajectories("measures", 1.0).feature_names == RANKED_MEASURES
 
 
 @pytest.mark.parametrize("asked_for", ["both", "measures"])
