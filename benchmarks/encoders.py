@@ -21,8 +21,9 @@ from benchmarks.real_data import REAL_DATA
 from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
-from training.encoder.backbones import IMAGENET_BACKBONE, make_backbone
+from training.encoder.backbones import make_backbone
 from training.encoder.export import IMAGENET_BUNDLE, BundleDescription, write_bundle
+from training.encoder.names import IMAGENET_BACKBONE
 from training.evaluation.evaluate import evaluate_bundles
 from training.evaluation.plates import EvaluationSet
 

@@ -22,6 +22,26 @@ class PlanePolicy(StrEnum):
     """
 
 
+def describe_ranking_weight(weight: float) -> str:
+    """Return a sentence that states a bundle's ``ranking_weight`` and its meaning, without a dot.
+
+    Examples
+    --------
+    >>> describe_ranking_weight(0)[:44]
+    'ranking_weight 0: the embedding has no influ'
+    """
+    if weight == 0:
+        return (
+            "ranking_weight 0: the embedding has no influence on rankings by embedding and "
+            "measures (`both`), which compare the measures alone; `spherorank evaluate` proposes a "
+            "value"
+        )
+    return (
+        f"ranking_weight {weight:g}: rankings by embedding and measures (`both`) compare the "
+        "embedding as well; any value above 0 has the same effect"
+    )
+
+
 Providers = Literal["auto", "cpu", "cuda"]
 """Execution provider of the encoder; ``auto`` uses CUDA where it works, else the CPU."""
 

@@ -1,17 +1,21 @@
 """The commands ``spherorank train`` and ``spherorank evaluate``.
 
 Each command imports the module that does its work when it runs, so that ``--help`` loads no torch.
+Names and files are checked before torch is loaded.
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import ConfigError
 from schemas.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from training.encoder.config import EncoderTrainingConfig
 
 train = typer.Typer(
     help="Train encoders, forecasters and segmenters (extra `train`).",
@@ -42,6 +46,22 @@ def _needing_torch(module: str) -> ModuleType:
         ) from error
 
 
+def _load_encoder_config(path: Path | None) -> "EncoderTrainingConfig":
+    """Return the configuration of an encoder training, and check its names before torch is loaded.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file, or every name and file that does not exist.
+    """
+    from training.encoder.config import load_encoder_training_config
+    from training.encoder.names import check_names
+
+    settings = load_encoder_training_config(path)
+    check_names(settings)
+    return settings
+
+
 @train.command()
 def ssl(
     out: Annotated[
@@ -59,8 +79,8 @@ def ssl(
 
     Its bundle is written to OUT/bundle.
     """
-    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
-    trained = _needing_torch("training.encoder.train").train_encoder(settings, out)
+    settings = _load_encoder_config(config)
+    trained = _needing_torch("training.encoder.train").train_encoder(settings, out, typer.echo)
     if trained.status == "stopped":
         typer.echo(
             f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; "
@@ -93,7 +113,7 @@ def reduce_encoder(
 
     Its embeddings are compared with those of the full bundle.
     """
-    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
+    settings = _load_encoder_config(config)
     reduced = _needing_torch("training.encoder.reduced_precision").reduce_with_training_data(
         bundle, to, settings.data, out
     )

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 from training.encoder.config import ConfigSection
 
 

@@ -25,7 +25,7 @@ from simulation.kinds import Layout
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import WellPlan, plan_plate
 from store.sql_store import SqlStore
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 
 FEWEST_WELLS = 4
 """Fewest untreated wells of a plate; among fewer, a well decides its own reference."""

@@ -17,15 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batch_plan import Batch
-from training.objectives.base import (
-    BatchNeeds,
-    Objective,
-    ObjectiveSettings,
-    ViewSource,
-    gather_from_processes,
-)
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.planes import middle_plane_as_grey, planes_as_grey, sharpest_first
 from training.objectives.positives import number_images, positive_mask
+from training.objectives.settings import ObjectiveSettings, ViewSource
 from training.objectives.simclr import make_projection_head
 
 
@@ -85,7 +80,9 @@ class NTXent(Objective):
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
         self.of_planes = settings.views_of is ViewSource.PLANES
-        self.needs = BatchNeeds(views=1 if self.of_planes else 2, labels=settings.supervised)
+        self.needs = BatchNeeds(
+            views=1 if self.of_planes else 2, labels=settings.supervised, planes=self.of_planes
+        )
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

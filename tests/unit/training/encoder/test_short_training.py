@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.sources import split_crops_by_plate
+from training.data.sources import split_crops
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
 from training.encoder.train import train_encoder
@@ -64,11 +64,9 @@ def _of_random_weights(config: EncoderTrainingConfig) -> float:
     torch.manual_seed(1)
     backbone, dimension = make_backbone(config.model.backbone, "none", 3, config.model.input_size)
     objective = make_objective("measures", backbone, dimension, config.objective).eval()
-    training, held_out = split_crops_by_plate(
-        load_crops(config.data), config.data.validation_share, config.run.seed
-    )
+    split = split_crops(load_crops(config.data), config.data.validation_share, config.run.seed)
     found = validate_encoder(
-        objective, held_out, make_batch_plan(config, objective, training)
+        objective, split.validation, make_batch_plan(config, objective, split.training)
     ).measures_r2
     assert found is not None
     return found
