@@ -23,6 +23,13 @@ train = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # as the other commands of spherorank
 )
+data = typer.Typer(
+    help="Examine training images before a training.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+train.add_typer(data, name="data")
 evaluate = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -92,6 +99,32 @@ def ssl(
         typer.echo(trained.summary)
 
 
+@data.command("check")
+def check_training_data(
+    config: Annotated[
+        Path, typer.Option(help="Training configuration; the images of its [data] are checked.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="CSV file for the doubts, one row each.")] = None,
+) -> None:
+    """Look for wrong labels, copies, and images of a wrong well, day or plate.
+
+    Each doubt is printed with its probability. No image and no label is changed. The exit code is 0
+    also if there are doubts.
+    """
+    from training.data.crops import LeftOutImage
+    from training.data_check.check import check_data, write_doubts
+    from training.encoder.load_data import load_crops
+
+    settings = _load_encoder_config(config)
+    left_out: list[LeftOutImage] = []
+    found = check_data(load_crops(settings.data, record=left_out.append))
+    for image in left_out:
+        typer.echo(f"left out: {image.file or image.plate}: {image.reason}")
+    typer.echo("\n".join(found.lines()))
+    if out is not None:
+        write_doubts(found, out)
+
+
 @train.command("reduce")
 def reduce_encoder(
     bundle: Annotated[
@@ -113,6 +146,9 @@ def reduce_encoder(
 
     Its embeddings are compared with those of the full bundle.
     """
+    from inference.bundle import load_bundle
+
+    load_bundle(bundle)  # a wrong name is reported before torch is loaded
     settings = _load_encoder_config(config)
     reduced = _needing_torch("training.encoder.reduced_precision").reduce_with_training_data(
         bundle, to, settings.data, out
@@ -143,6 +179,9 @@ def forecaster(
 
     Its bundle is written to the folder that the configuration names.
     """
+    from training.forecaster.config import check_sources, load_forecaster_training_config
+
+    check_sources(load_forecaster_training_config(config), joint=joint)  # before torch is loaded
     trained = _needing_torch("training.forecaster.train").train_forecaster(
         config, typer.echo, joint=joint
     )
@@ -180,7 +219,7 @@ def evaluate_encoders(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder for report.html, table.txt and one JSON file per encoder; "
+            help="Folder for report.html, table.txt and one JSON file per encoder and image set; "
             "existing JSON files are not computed again."
         ),
     ],
@@ -192,14 +231,27 @@ def evaluate_encoders(
         typer.Option(help="Folder of real images. Without it, these rows are left out."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Number of encoder threads.")] = 1,
+    *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Use six small plates: a first answer within two minutes."),
+    ] = False,
 ) -> None:
     """Compare encoders and write a report.
 
-    The tissue measures are compared as well.
+    The tissue measures are compared as well, and a ranking_weight is proposed for each encoder.
     """
+    from training.evaluation.candidates import load_candidates
+
+    load_candidates(bundles, real_data)  # a wrong name is reported before torch is loaded
     evaluation = _needing_torch("training.evaluation.evaluate")
     evaluation.evaluate_bundles(
-        bundles, out, cache_folder=cache, real_data=real_data, threads=threads
+        bundles,
+        out,
+        cache_folder=cache,
+        real_data=real_data,
+        chosen=evaluation.QUICK_SET if quick else None,
+        threads=threads,
     )
     typer.echo((out / evaluation.TABLE).read_text(encoding="utf-8"))
     typer.echo(out / evaluation.REPORT)

@@ -32,13 +32,10 @@ from training.encoder.config import EncoderTrainingConfig
 from training.encoder.data_summary import describe_data
 from training.encoder.export import write_bundle
 from training.encoder.learner import BatchPosition, ExportedEncoder, Learner, RunRecorder
+from training.encoder.load_data import load_crops
 from training.encoder.model_card import describe_bundle
 from training.encoder.signal import check_signal
-from training.encoder.training_data import (
-    load_crops,
-    make_batch_plan,
-    replace_pixels_with_features,
-)
+from training.encoder.training_data import make_batch_plan, replace_pixels_with_features
 from training.encoder.validation import Validation, sample_clean_images, validate_encoder
 from training.objectives.base import Objective
 from training.objectives.registry import make_objective

@@ -9,8 +9,9 @@ import torch
 from training.data.sources import split_crops
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
+from training.encoder.load_data import load_crops
 from training.encoder.train import train_encoder
-from training.encoder.training_data import load_crops, make_batch_plan
+from training.encoder.training_data import make_batch_plan
 from training.encoder.validation import regress_measures, validate_encoder
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder

@@ -155,9 +155,7 @@ def test_two_views_that_are_always_the_same_are_refused(
 ) -> None:
     needs = needs_of(name)
     plan = plan_of(plates, needs, augment_first="none", augment_second="none")
-    with pytest.raises(
-        ConfigError, match="two views of an image, which are then"
-    ):
+    with pytest.raises(ConfigError, match="two views of an image, which are then"):
         check_signal(name, needs, plates, plan)
     check_signal(name, needs, plates, replace(plan, augment_second="weak"))
     check_signal(name, needs, plates, replace(plan, mask_background=0.5))

@@ -13,8 +13,9 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.errors import CollapseError, ConfigError
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
+from training.encoder.load_data import load_crops
 from training.encoder.train import TrainedEncoder, TrainingStatus, train_encoder
-from training.encoder.training_data import load_crops, make_batch_plan
+from training.encoder.training_data import make_batch_plan
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
 
