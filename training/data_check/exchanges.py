@@ -17,7 +17,7 @@ from schemas.arrays import Float64Array
 from training.data_check.doubts import REPORTED_PROBABILITY, DataDoubt, DoubtKind, ImageName
 from training.data_check.trajectories import PlateTrajectories
 
-SUSPICIOUS_GAIN = 3.0
+SUSPICIOUS_GAIN = 8.0
 """Smallest gain in log likelihood by leaving out an image, for which mistakes are looked for.
 
 An image that fits its well has a gain near 0.

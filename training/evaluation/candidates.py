@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inference.bundle import Bundle, load_bundle
+from inference.bundle import SHIPPED_FOLDERS, Bundle, load_bundle
 from schemas.errors import ConfigError
 
 MEASURES = "measures"
@@ -16,7 +16,7 @@ MEASURES = "measures"
 class Candidate:
     """One encoder to evaluate, several joined ones, or without bundles the tissue measures."""
 
-    name: str  # as the cards of its bundles name it
+    name: str  # of a shipped bundle, or model.name of its training
     bundles: tuple[Bundle, ...]
 
     @property
@@ -73,4 +73,9 @@ def load_candidates(names: Sequence[str], real_data: Path | None = None) -> list
 def _load(name: str) -> Candidate:
     parts = [name] if Path(name).is_dir() else name.split("+")
     bundles = tuple(load_bundle(part) for part in parts)
-    return Candidate("+".join(bundle.card.name for bundle in bundles), bundles)
+    return Candidate("+".join(map(_name, bundles)), bundles)
+
+
+def _name(bundle: Bundle) -> str:
+    """Return the name of a shipped bundle, such as ``default``, or the one that its card states."""
+    return bundle.folder.name if bundle.folder.parent in SHIPPED_FOLDERS else bundle.card.name

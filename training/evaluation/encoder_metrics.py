@@ -239,6 +239,7 @@ def embedding_gain(
     return {
         "embedding_gain": float(gains.mean()),
         "embedding_gain_low": low,
+        "embedding_gain_plates": float(len(gains)),
         "proposed_ranking_weight": PROPOSED_WEIGHT if low > 0 else 0.0,
     }
 

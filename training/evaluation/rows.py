@@ -40,16 +40,17 @@ class EncoderRow(BaseModel):
     @property
     def weight_proposal(self) -> str:
         """Return a line with the proposed ranking weight and its reason; "" for the measures."""
-        gain, low = self.numbers.get("embedding_gain"), self.numbers.get("embedding_gain_low")
+        names = ("", "_low", "_plates")
+        gain, low, plates = (self.numbers.get(f"embedding_gain{name}") for name in names)
         proposed = self.numbers.get("proposed_ranking_weight")
-        if gain is None or low is None or proposed is None:
+        if gain is None or low is None or plates is None or proposed is None:
             return ""
         meaning = "use" if proposed else "do not use"
         return (
             f"{self.name}: ranking_weight is {self.ranking_weight:g}, proposed {proposed:g} "
             f"({meaning} the embedding): beside the measures it changes the correlation with the "
-            f"true kill by {gain:+.3f} on average over plates, at least {low:+.3f} with 95 % "
-            "confidence"
+            f"true kill by {gain:+.3f} on average over {plates:.0f} plates, at least {low:+.3f} "
+            "with 95 % confidence"
         )
 
     def known_numbers(self) -> dict[str, float]:

@@ -20,18 +20,18 @@ from training.data_check.exchanges import find_exchanges
 from training.data_check.trajectories import plate_trajectories
 
 DAYS = (5, 6, 7, 8, 9, 10)
-WELLS = tuple(f"{row}{column:02}" for row in "BCD" for column in range(2, 10))
+WELLS = tuple(f"{row}{column:02}" for row in "BCDEFG" for column in range(2, 8))
 TREATMENTS = ("", "gemcitabine:1 uM", "paclitaxel:10 nM")
 MEASURES = 11
 
 
 def made_up_plate(folder: Path, name: str, seed: int) -> PlateCrops:
-    """Return a plate of 24 wells on six days; after day 7 the treated wells change."""
+    """Return a plate of 36 wells on six days; after day 7 the treated wells change."""
     rng = np.random.default_rng(seed)
     of_well = rng.normal(0, 1, (len(WELLS), 1, MEASURES))
     growth = np.cumsum(np.full((len(DAYS), MEASURES), 0.3), axis=0)
     effect = (
-        rng.normal(0, 2, (len(TREATMENTS), MEASURES)) * (np.arange(len(TREATMENTS)) > 0)[:, None]
+        rng.normal(0, 6, (len(TREATMENTS), MEASURES)) * (np.arange(len(TREATMENTS)) > 0)[:, None]
     )
     values = of_well + growth + rng.normal(0, 0.1, (len(WELLS), len(DAYS), MEASURES))
     crops = []
@@ -85,7 +85,7 @@ def test_clean_plates_have_no_doubts(plates: list[PlateCrops]) -> None:
     assert check.images == 2 * len(WELLS) * len(DAYS)
     assert check.doubts == ()
     assert check.not_checked == ()
-    assert check.lines()[-1].startswith("288 images checked; 0 doubts")
+    assert check.lines()[-1].startswith("432 images checked; 0 doubts")
 
 
 @pytest.mark.parametrize("day", [5, 8, 10])
@@ -152,10 +152,10 @@ def test_a_copied_photograph_is_named_also_if_it_was_changed(
     plates: list[PlateCrops], change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     crops = np.array(plates[0].crops)
-    crops[row_of("B06", 7)] = change(crops[row_of("D08", 9)])
+    crops[row_of("B06", 7)] = change(crops[row_of("D07", 9)])
     doubts = find_duplicates([replace(plates[0], crops=crops), plates[1]])
     assert [doubt.images for doubt in doubts] == [
-        (ImageName("P1", "B06", 7), ImageName("P1", "D08", 9))
+        (ImageName("P1", "B06", 7), ImageName("P1", "D07", 9))
     ]
     assert doubts[0].probability > 0.9
 
