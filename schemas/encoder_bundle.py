@@ -20,6 +20,10 @@ class PlanePolicy(StrEnum):
     """The sharpest plane between its two neighbours; at the ends a plane is repeated. Any number of
     planes is accepted.
     """
+    EXTENDED_DEPTH = "extended_depth"
+    """All planes fused into one, in which every region is taken from the planes that show it
+    sharpest, as all three channels. Any number of planes is accepted.
+    """
 
 
 def describe_ranking_weight(weight: float) -> str:

@@ -97,7 +97,7 @@ class LeftOutImage:
 
 @dataclass
 class ReadingNotes:
-    """What was found while the images of one plate were read; filled during the reading."""
+    """Notes on the images of one plate, which are filled while the images are read."""
 
     left_out: list[LeftOutImage] = field(default_factory=list)
     without_scale: int = 0  # number of used images without a scale, which have no measures

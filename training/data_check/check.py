@@ -19,7 +19,7 @@ COLUMNS = ("probability", "kind", "images", "sentence")
 
 @dataclass(frozen=True)
 class DataCheck:
-    """The result of a check: doubts, the most probable first, and what could not be checked."""
+    """The result of a check: the doubts, the most probable first, and the checks left out."""
 
     images: int
     doubts: tuple[DataDoubt, ...]

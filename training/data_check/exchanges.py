@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.ranking.label_audit import EVIDENCE_WEIGHT
-from schemas.arrays import Float64Array
+from schemas.arrays import BoolArray, Float64Array
 from training.data_check.doubts import REPORTED_PROBABILITY, DataDoubt, DoubtKind, ImageName
 from training.data_check.trajectories import PlateTrajectories
 
@@ -93,7 +93,8 @@ def _gains_without(plate: PlateTrajectories, fit: Float64Array) -> Float64Array:
         without = plate.values[well].copy()
         without[day] = np.nan
         gains[well, day] = plate.log_likelihood(int(well), without) - fit[well]
-    return np.nan_to_num(gains - np.nanmedian(gains), nan=-np.inf)
+    beyond: Float64Array = np.nan_to_num(gains - np.nanmedian(gains), nan=-np.inf)
+    return beyond
 
 
 def _explain(
@@ -129,7 +130,7 @@ def _explanations(
 ) -> Iterator[_Explanation]:
     """Yield the possible mistakes of one image with their gains in log likelihood."""
     plate = plates[place.plate]
-    imaged = np.isfinite(plate.values).all(axis=2)
+    imaged: BoolArray = np.isfinite(plate.values).all(axis=2)
     for well in np.flatnonzero(imaged[:, place.day]):
         if well != place.well:
             other = _Place(place.plate, int(well), place.day)

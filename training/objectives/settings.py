@@ -67,6 +67,15 @@ class ObjectiveSettings(BaseModel):
     views_of: ViewSource = Field(
         default=ViewSource.AUGMENTATIONS, description="ntxent: source of the views of an image"
     )
+    sharpest_copy: bool = Field(
+        default=False,
+        description="ntxent, views_of = 'planes': another augmented view of the sharpest plane is "
+        "a positive too",
+    )
+    every_view_anchors: bool = Field(
+        default=False,
+        description="ntxent, views_of = 'planes': every view is an anchor, not the sharpest only",
+    )
     anchor_is_positive: bool = Field(
         default=False, description="ntxent: the anchor is one of its own positives"
     )

@@ -166,16 +166,19 @@ def test_images_of_one_grey_value_are_no_copies(plates: list[PlateCrops]) -> Non
     assert find_duplicates([replace(plates[0], crops=crops)]) == []
 
 
-def test_an_untreated_well_with_the_label_of_a_treatment_is_named(
+def test_exchanged_labels_of_an_untreated_and_a_treated_well_are_named(
     plates: list[PlateCrops],
 ) -> None:
     groups, treatments = list(plates[0].groups), list(plates[0].treatments)
-    for day in DAYS:  # B02 is untreated
-        groups[row_of("B02", day)] = "screening"
-        treatments[row_of("B02", day)] = TREATMENTS[1]
+    for day in DAYS:  # B02 is untreated, and B03 has the first treatment
+        one, other = row_of("B02", day), row_of("B03", day)
+        groups[one], groups[other] = groups[other], groups[one]
+        treatments[one], treatments[other] = treatments[other], treatments[one]
     wrong = replace(plates[0], groups=tuple(groups), treatments=tuple(treatments))
-    found = of_kind(list(check_data([wrong, plates[1]]).doubts), DoubtKind.LABEL)
-    assert found[(ImageName("P1", "B02", 10),)] > 0.5
+    found = of_kind(list(check_data([wrong, plates[1]]).doubts), DoubtKind.EXCHANGED_LABELS)
+    assert found == {
+        (ImageName("P1", "B02", 10), ImageName("P1", "B03", 10)): pytest.approx(1, abs=0.05)
+    }
 
 
 def test_a_folder_without_wells_and_days_is_checked_for_copies_only(

@@ -57,7 +57,7 @@ def test_wrong_names_are_refused(trained: Path, tmp_path: Path) -> None:
         load_candidates(["no-such-encoder"])
     with pytest.raises(ConfigError, match="same encoder"):
         load_candidates([str(trained), f"{trained}/"])
-    with pytest.raises(ConfigError, match="--real-data: is .*none; expected a folder"):
+    with pytest.raises(ConfigError, match=r"--real-data: is .*none; expected a folder"):
         load_candidates(["default"], tmp_path / "none")
 
 

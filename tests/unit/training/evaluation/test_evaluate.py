@@ -124,9 +124,9 @@ def test_the_proposed_weight_is_stated_with_its_reason() -> None:
         proposed_ranking_weight=0.1,
     )
     assert proposed.weight_proposal == (
-        "one: ranking_weight is 0, proposed 0.1 (use the embedding): beside the measures it changes "
-        "the correlation with the true kill by +0.031 on average over 18 plates, at least +0.012 "
-        "with 95 % confidence"
+        "one: ranking_weight is 0, proposed 0.1 (use the embedding): beside the measures it "
+        "changes the correlation with the true kill by +0.031 on average over 18 plates, at "
+        "least +0.012 with 95 % confidence"
     )
     assert proposed.weight_proposal in text_table([proposed], [], "virtual-0123")
 
