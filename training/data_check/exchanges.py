@@ -130,7 +130,7 @@ def _explanations(
 ) -> Iterator[_Explanation]:
     """Yield the possible mistakes of one image with their gains in log likelihood."""
     plate = plates[place.plate]
-    imaged: BoolArray = np.isfinite(plate.values).all(axis=2)
+    imaged: BoolArray = np.asarray(np.isfinite(plate.values).all(axis=2))
     for well in np.flatnonzero(imaged[:, place.day]):
         if well != place.well:
             other = _Place(place.plate, int(well), place.day)

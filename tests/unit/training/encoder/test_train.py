@@ -196,7 +196,7 @@ def test_a_collapsed_encoder_stops_the_training(
     ("section", "keys", "words"),
     [
         ("data", {"virtual_plates": 0}, ["data: has no images", "[[data.archives]]"]),
-        ("data", {"virtual_plates": 1}, ["only plate", "expected two or more"]),
+        ("data", {"virtual_plates": 1, "virtual_wells": 1}, ["with one well", "expected two or"]),
         ("model", {"backbone": "resnet-18"}, ["model.backbone", "does not know"]),
         (
             "model",
