@@ -154,7 +154,10 @@ def reference_bundles(out: Path) -> list[str]:
             learned.format("all planes fused into one"),
         ),
     ]
-    return [str(untrained_bundle(out / name, name, *rest)) for name, *rest in bundles]
+    return [
+        str(untrained_bundle(out / name, name, weights, planes, text))
+        for name, weights, planes, text in bundles
+    ]
 
 
 def main() -> None:

@@ -106,7 +106,9 @@ def check_training_data(
     ],
     out: Annotated[Path | None, typer.Option(help="CSV file for the doubts, one row each.")] = None,
 ) -> None:
-    """Look for wrong labels, copies, and images of a wrong well, day or plate.
+    """Look for wrong labels, copies and misfiled images.
+
+    Misfiled images are of another well, day or plate than their names state.
 
     Each doubt is printed with its probability. No image and no label is changed. The exit code is 0
     also if there are doubts.
