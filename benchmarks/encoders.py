@@ -2,11 +2,11 @@
 
     python -m benchmarks.encoders --bundles imagenet --configs benchmarks/encoder_rows/*.toml
 
-The rows are the measures, a network with random weights, ImageNet weights on the sharpest plane,
-the given bundles, and one trained encoder per configuration. Each training may run for
-``--minutes`` (8) per call; an unfinished training is stopped and reported, and the next call
+The rows are the measures, a network with random weights, ImageNet weights on the sharpest plane and
+on fused planes, the given bundles, and one trained encoder per configuration. Each training may run
+for ``--minutes`` (8) per call; an unfinished training is stopped and reported, and the next call
 resumes it. Trainings and rows that are complete are not computed again. Real images are included
-if they exist (:mod:`benchmarks.real_data`).
+if they exist (:mod:`benchmarks.real_data`), except with ``--quick``.
 """
 
 import argparse
@@ -21,10 +21,11 @@ from benchmarks.real_data import REAL_DATA
 from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
-from training.encoder.backbones import IMAGENET_BACKBONE, make_backbone
+from training.encoder.backbones import make_backbone
 from training.encoder.export import IMAGENET_BUNDLE, BundleDescription, write_bundle
+from training.encoder.names import IMAGENET_BACKBONE
 from training.evaluation.evaluate import evaluate_bundles
-from training.evaluation.plates import EvaluationSet
+from training.evaluation.plates import QUICK_SET, EvaluationSet
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "evaluation"
@@ -89,18 +90,6 @@ def trained_bundle(config: Path, folder: Path, minutes: float) -> Path | None:
     return bundle if (bundle / CARD_FILE).is_file() else None
 
 
-def named(bundle: Path, name: str, folder: Path) -> str:
-    """Return the path, as text, of a link to a bundle with a row's name in a folder.
-
-    The link is created if it is absent.
-    """
-    link = folder / name
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
-        link.symlink_to(bundle.resolve(), target_is_directory=True)
-    return str(link)
-
-
 def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
@@ -117,7 +106,7 @@ def parse_options() -> argparse.Namespace:
         nargs="*",
         type=Path,
         default=[],
-        help="configurations of trainings; each row has the name of its file",
+        help="configurations of trainings; each row has the name of its model",
     )
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "encoders")
     parser.add_argument("--minutes", type=float, default=8.0, help="of training per row and call")
@@ -130,31 +119,44 @@ def parse_options() -> argparse.Namespace:
         default=6,
         help="plates under a microscope that is in no training data",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="six small plates without real images, as `evaluate --quick`",
+    )
     return parser.parse_args()
 
 
-def reference_bundles(out: Path, links: Path) -> list[str]:
-    """Return paths in ``links`` of bundles in ``out`` with random and with ImageNet weights.
+def reference_bundles(out: Path) -> list[str]:
+    """Return paths of bundles in ``out`` with random weights and with ImageNet weights.
 
-    The ImageNet weights are used on the sharpest plane. Absent bundles are created.
+    The ImageNet weights are used on the sharpest plane, and on all planes fused. Absent bundles are
+    created.
     """
-    random_weights = untrained_bundle(
-        out / "random-weights",
-        "random",
-        "none",
-        IMAGENET_BUNDLE.preprocessing.planes,
-        "Random weights: nothing was learned.",
-    )
-    sharpest = untrained_bundle(
-        out / "imagenet-sharpest",
-        "imagenet-sharpest",
-        "imagenet",
-        PlanePolicy.SHARPEST,
-        "ImageNet weights, used on the sharpest plane only.",
-    )
+    learned = "ImageNet weights, used on {}."
+    bundles = [
+        (
+            "random",
+            "none",
+            IMAGENET_BUNDLE.preprocessing.planes,
+            "Random weights.",
+        ),
+        (
+            "imagenet-sharpest",
+            "imagenet",
+            PlanePolicy.SHARPEST,
+            learned.format("the sharpest plane only"),
+        ),
+        (
+            "imagenet-extended-depth",
+            "imagenet",
+            PlanePolicy.EXTENDED_DEPTH,
+            learned.format("all planes fused into one"),
+        ),
+    ]
     return [
-        named(random_weights, "random", links),
-        named(sharpest, "imagenet_sharpest", links),
+        str(untrained_bundle(out / name, name, weights, planes, text))
+        for name, weights, planes, text in bundles
     ]
 
 
@@ -163,12 +165,11 @@ def main() -> None:
     options = parse_options()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     torch.set_num_threads(options.threads)
-    links = options.out / "bundles"
-    bundles = [*reference_bundles(options.out, links), *options.bundles]
+    bundles = [*reference_bundles(options.out), *options.bundles]
     for config in options.configs:
         bundle = trained_bundle(config, options.out / "trainings" / config.stem, options.minutes)
         if bundle is not None:
-            bundles.append(named(bundle, config.stem, links))
+            bundles.append(str(bundle))
     first = 201
     mixed, single, shifted = (
         tuple(range(first, first + count))
@@ -179,8 +180,10 @@ def main() -> None:
             bundles,
             options.out,
             cache_folder=CACHE,
-            real_data=REAL_DATA if REAL_DATA.is_dir() else None,
-            chosen=EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted),
+            real_data=REAL_DATA if REAL_DATA.is_dir() and not options.quick else None,
+            chosen=QUICK_SET
+            if options.quick
+            else EvaluationSet(mixed=mixed, one_mechanism=single, shifted=shifted),
             threads=options.threads,
         )
     except SpheroRankError as error:

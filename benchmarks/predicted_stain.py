@@ -32,10 +32,10 @@ from benchmarks.laboratory_protocol import (
     Array,
     Fold,
     Reading,
+    assay_plate,
     kill_correlations,
     named_card,
     plan_folds,
-    assay_plate,
     without_mechanism,
 )
 from benchmarks.ranking_heads import (

@@ -20,6 +20,30 @@ class PlanePolicy(StrEnum):
     """The sharpest plane between its two neighbours; at the ends a plane is repeated. Any number of
     planes is accepted.
     """
+    EXTENDED_DEPTH = "extended_depth"
+    """All planes fused into one, in which every region is taken from the planes that show it
+    sharpest, as all three channels. Any number of planes is accepted.
+    """
+
+
+def describe_ranking_weight(weight: float) -> str:
+    """Return a sentence that states a bundle's ``ranking_weight`` and its meaning, without a dot.
+
+    Examples
+    --------
+    >>> describe_ranking_weight(0)[:44]
+    'ranking_weight 0: the embedding has no influ'
+    """
+    if weight == 0:
+        return (
+            "ranking_weight 0: the embedding has no influence on rankings by embedding and "
+            "measures (`both`), which compare the measures alone; `spherorank evaluate` proposes a "
+            "value"
+        )
+    return (
+        f"ranking_weight {weight:g}: rankings by embedding and measures (`both`) compare the "
+        "embedding as well; any value above 0 has the same effect"
+    )
 
 
 Providers = Literal["auto", "cpu", "cuda"]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Objective
 from training.objectives.registry import make_objective
+from training.objectives.settings import ObjectiveSettings
 
 SIDE, DIMENSION, MEASURES = 8, 16, 11
 

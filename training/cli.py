@@ -1,12 +1,13 @@
 """The commands ``spherorank train`` and ``spherorank evaluate``.
 
 Each command imports the module that does its work when it runs, so that ``--help`` loads no torch.
+Names and files are checked before torch is loaded.
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +15,22 @@ from schemas.errors import ConfigError
 from schemas.exit_codes import ExitCode
 from simulation.kinds import RendererName
 
+if TYPE_CHECKING:
+    from training.encoder.config import EncoderTrainingConfig
+
 train = typer.Typer(
     help="Train encoders, forecasters, segmenters and stains.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # as the other commands of spherorank
 )
+data = typer.Typer(
+    help="Examine training images before a training.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+train.add_typer(data, name="data")
 evaluate = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -43,6 +54,22 @@ def _needing_torch(module: str) -> ModuleType:
         ) from error
 
 
+def _load_encoder_config(path: Path | None) -> "EncoderTrainingConfig":
+    """Return the configuration of an encoder training, and check its names before torch is loaded.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file, or every name and file that does not exist.
+    """
+    from training.encoder.config import load_encoder_training_config
+    from training.encoder.names import check_names
+
+    settings = load_encoder_training_config(path)
+    check_names(settings)
+    return settings
+
+
 @train.command()
 def ssl(
     out: Annotated[
@@ -60,8 +87,8 @@ def ssl(
 
     Its bundle is written to OUT/bundle.
     """
-    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
-    trained = _needing_torch("training.encoder.train").train_encoder(settings, out)
+    settings = _load_encoder_config(config)
+    trained = _needing_torch("training.encoder.train").train_encoder(settings, out, typer.echo)
     if trained.status == "stopped":
         typer.echo(
             f"{out}: stopped after {trained.steps} of {settings.run.steps} steps; "
@@ -71,6 +98,34 @@ def ssl(
         raise typer.Exit(ExitCode.FAILED)
     if trained.bundle is not None:  # only the first of several processes writes it
         typer.echo(trained.summary)
+
+
+@data.command("check")
+def check_training_data(
+    config: Annotated[
+        Path, typer.Option(help="Training configuration; the images of its [data] are checked.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="CSV file for the doubts, one row each.")] = None,
+) -> None:
+    """Look for wrong labels, copies and misfiled images.
+
+    Misfiled images are of another well, day or plate than their names state.
+
+    Each doubt is printed with its probability. No image and no label is changed. The exit code is 0
+    also if there are doubts.
+    """
+    from training.data.crops import LeftOutImage
+    from training.data_check.check import check_data, write_doubts
+    from training.encoder.load_data import load_crops
+
+    settings = _load_encoder_config(config)
+    left_out: list[LeftOutImage] = []
+    found = check_data(load_crops(settings.data, record=left_out.append))
+    for image in left_out:
+        typer.echo(f"left out: {image.file or image.plate}: {image.reason}")
+    typer.echo("\n".join(found.lines()))
+    if out is not None:
+        write_doubts(found, out)
 
 
 @train.command("reduce")
@@ -94,7 +149,10 @@ def reduce_encoder(
 
     Its embeddings are compared with those of the full bundle.
     """
-    settings = _needing_torch("training.encoder.config").load_encoder_training_config(config)
+    from inference.bundle import load_bundle
+
+    load_bundle(bundle)  # a wrong name is reported before torch is loaded
+    settings = _load_encoder_config(config)
     reduced = _needing_torch("training.encoder.reduced_precision").reduce_with_training_data(
         bundle, to, settings.data, out
     )
@@ -124,6 +182,9 @@ def forecaster(
 
     Its bundle is written to the folder that the configuration names.
     """
+    from training.forecaster.config import check_sources, load_forecaster_training_config
+
+    check_sources(load_forecaster_training_config(config), joint=joint)  # before torch is loaded
     trained = _needing_torch("training.forecaster.train").train_forecaster(
         config, typer.echo, joint=joint
     )
@@ -204,7 +265,7 @@ def evaluate_encoders(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder for report.html, table.txt and one JSON file per encoder; "
+            help="Folder for report.html, table.txt and one JSON file per encoder and image set; "
             "existing JSON files are not computed again."
         ),
     ],
@@ -216,14 +277,27 @@ def evaluate_encoders(
         typer.Option(help="Folder of real images. Without it, these rows are left out."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Number of encoder threads.")] = 1,
+    *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Use six small plates: a first answer within two minutes."),
+    ] = False,
 ) -> None:
     """Compare encoders and write a report.
 
-    The tissue measures are compared as well.
+    The tissue measures are compared as well, and a ranking_weight is proposed for each encoder.
     """
+    from training.evaluation.candidates import load_candidates
+
+    load_candidates(bundles, real_data)  # a wrong name is reported before torch is loaded
     evaluation = _needing_torch("training.evaluation.evaluate")
     evaluation.evaluate_bundles(
-        bundles, out, cache_folder=cache, real_data=real_data, threads=threads
+        bundles,
+        out,
+        cache_folder=cache,
+        real_data=real_data,
+        chosen=evaluation.QUICK_SET if quick else None,
+        threads=threads,
     )
     typer.echo((out / evaluation.TABLE).read_text(encoding="utf-8"))
     typer.echo(out / evaluation.REPORT)

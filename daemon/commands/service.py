@@ -46,18 +46,18 @@ def check(config: ConfigOption = None) -> None:
     """Check the configuration and print every problem.
 
     The check includes plate maps, assays, encoder, store, folders, sockets and microscope. The
-    scale of each plate and its source are printed first, then the stored images that another
-    segmenter or version measured. Problems of single plate maps and assays
-    do not prevent the start: the exit code is 0.
+    scale of each plate and its source are printed first, then the encoder with its influence on
+    rankings, and the stored images that another segmenter or version measured. Problems of single
+    plate maps and assays do not prevent the start: the exit code is 0.
     """
     from daemon import logs
-    from daemon.jobs.method_report import describe_methods
+    from daemon.jobs.method_report import describe_encoder, describe_methods
     from daemon.jobs.scale_report import describe_scales
     from daemon.jobs.start_check import find_plate_problems, find_start_problems
 
     logs.install(None)
     scales = describe_scales(config)
-    for line in (*scales, *describe_methods(config)):
+    for line in (*scales, *describe_encoder(config), *describe_methods(config)):
         screen.print(line, soft_wrap=True)
     contradictions = sum("scale_disagrees" in line for line in scales)
     preventing, of_plates = find_start_problems(config), find_plate_problems(config)

@@ -1,13 +1,41 @@
-"""Report of the stored images that another method measured, for ``spherorank check``."""
+"""Reports of the influence of the encoder and of the methods, for ``spherorank check``."""
 
 from contextlib import closing
 from pathlib import Path
 
 from daemon import wiring
 from daemon.config import load_config
+from inference.bundle import load_bundle
+from schemas.encoder_bundle import describe_ranking_weight
 from schemas.errors import SpheroRankError
 
 PLATES_NAMED = 5
+
+
+def describe_encoder(path: Path | None) -> list[str]:
+    """Return lines on the encoder and its influence on rankings.
+
+    The list is empty if the configuration or the bundle has a problem, which
+    ``find_start_problems`` returns.
+
+    Parameters
+    ----------
+    path
+        The configuration file; None for the default settings.
+    """
+    try:
+        config = load_config(path)
+        card = load_bundle(config.encoder.bundle).card
+    except SpheroRankError:
+        return []
+    representation = config.ranking.representation
+    influence = (
+        describe_ranking_weight(card.ranking_weight)
+        if representation == "both"
+        else f"rankings compare the {representation} alone (ranking.representation), "
+        f"and ranking_weight {card.ranking_weight:g} is not used"
+    )
+    return [f"encoder {card.encoder_id}", f"  {influence}"]
 
 
 def describe_methods(path: Path | None) -> list[str]:

@@ -38,6 +38,12 @@ _GATE_VERDICTS = {
     Gate.NO_READOUT: "NO READOUT: no treatment is ranked",
 }
 """Heading of the quality section by the result of the gate."""
+_INFLUENCES: Mapping[str, str] = {
+    "measures": "; its embedding has no influence",
+    "both": "; its embedding is compared beside the measures (ranking_weight above 0)",
+    "embedding": "; its embedding alone is compared",
+}
+"""Influence of the encoder on the ranking by the representation."""
 
 
 def ranking_html(ranking: Ranking, pictures: Mapping[str, bytes]) -> str:
@@ -252,7 +258,9 @@ def _provenance(ranking: Ranking) -> dict[str, str]:
         "Wells": f"{untreated} untreated of {len(ranking.wells)} on the map; "
         f"{scale.n} ranked{intact}",
         **deterioration_facts(ranking),
-        "Encoder": ranking.encoder_id or "none (a table of features)",
+        "Encoder": f"{ranking.encoder_id}{_INFLUENCES[ranking.representation]}"
+        if ranking.encoder_id
+        else "none (a table of features)",
         "Measured by": ranking.measured_by or "not recorded",
         "Earlier plates": ", ".join(ranking.earlier_plates) or "none",
         "Code version": ranking.code_version,

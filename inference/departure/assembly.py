@@ -49,7 +49,10 @@ EMBEDDING_ALONE_NOTE = (
 )
 EXCLUDED = "image of day {day} does not count: {reason}"
 REFUSED = "image of day {day} refused: no background in view"
-MEASURES_ALONE_NOTE = "The embedding has weight 0: wells are compared by measures alone."
+MEASURES_ALONE_NOTE = (
+    "The encoder's bundle has ranking_weight 0: its embedding has no influence on this ranking, "
+    "which compares wells by the measures alone."
+)
 
 
 @dataclass(frozen=True, eq=False)

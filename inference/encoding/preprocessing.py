@@ -1,8 +1,8 @@
 """Converts the planes of a well image into the encoder's input, for training and at run time.
 
-The steps are: choose three planes, crop the field, reduce it by averaging, scale the background
-to a fixed value, normalise. The reduction comes first, so that the cost of the other steps does
-not depend on the camera.
+The steps are: choose three planes, crop the field, reduce it by averaging, fuse the planes if the
+policy says so, scale the background to a fixed value, normalise. The reduction comes first, so that
+the cost of the other steps does not depend on the camera.
 
 The crop is always inside the image: where the field of the encoder does not fit, a smaller one is
 cropped. Its name is stored with the embedding, and embeddings of different crops are never
@@ -18,6 +18,11 @@ import numpy.typing as npt
 
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
 
+FUSION_PX = 3.0
+"""Standard deviation of the neighbourhood in which the sharpness of a pixel is measured."""
+FUSION_POWER = 4
+FUSION_NOISE = 0.002
+"""Laplacian of empty medium, as a share of the brightest pixel."""
 MIN_SIDE_PX = 64
 """Smallest side of an image; enlarging a smaller one would show blur that is not in the well."""
 
@@ -82,10 +87,13 @@ def preprocess(
             f"{'×'.join(map(str, planes.shape[1:]))} pixels; "
             f"the encoder needs at least {MIN_SIDE_PX}×{MIN_SIDE_PX}"
         )
+    is_fused = preprocessing.planes is PlanePolicy.EXTENDED_DEPTH
     channels = channel_planes(len(planes), sharpest_plane, preprocessing.planes)
     distinct = sorted(set(channels))
     crop = fitting_crop(planes.shape[1:], um_per_px, preprocessing.field_um)
     fields = np.stack([_crop_and_resize(planes[plane], crop, side_px) for plane in distinct])
+    if is_fused:
+        fields, distinct, channels = fuse_planes(fields)[None], [0], (0, 0, 0)
     scaled = _scale_background(fields, preprocessing.background)
     pixels = scaled[[distinct.index(plane) for plane in channels]]
     mean = np.array(preprocessing.mean, dtype=np.float32).reshape(3, 1, 1)
@@ -93,10 +101,10 @@ def preprocess(
     return np.ascontiguousarray((pixels - mean) / std)
 
 
-def channel_planes(
-    plane_count: int, sharpest_plane: int, policy: PlanePolicy
-) -> tuple[int, int, int]:
+def channel_planes(plane_count: int, sharpest_plane: int, policy: PlanePolicy) -> tuple[int, ...]:
     """Return three plane indices, one per input channel, by a PlanePolicy and the sharpest plane.
+
+    For extended depth of field these are all planes, which are fused later.
 
     Raises
     ------
@@ -121,6 +129,29 @@ def channel_planes(
                 sharpest_plane,
                 min(sharpest_plane + 1, plane_count - 1),
             )
+        case PlanePolicy.EXTENDED_DEPTH:
+            return tuple(range(plane_count))
+
+
+def fuse_planes(fields: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return one field (h, w), in which each region is taken from its sharpest planes of (n, h, w).
+
+    The weight of a plane at a pixel is the local energy of its Laplacian, to the power
+    :data:`FUSION_POWER`. Where no plane has structure, all planes have the same weight.
+
+    Source: energy of Laplacian, W. Huang and Z. Jing, Pattern Recognition Letters 28 (2007) 493,
+    doi:10.1016/j.patrec.2006.09.005.
+    """
+    noise = np.float32((FUSION_NOISE * max(float(fields.max()), 1.0)) ** 2)
+    energies = np.stack(
+        [
+            cv2.GaussianBlur(cv2.Laplacian(field, cv2.CV_32F) ** 2, (0, 0), FUSION_PX)
+            for field in fields
+        ]
+    )
+    weights = ((energies + noise) / (energies + noise).max(axis=0)) ** FUSION_POWER
+    fused: npt.NDArray[np.float32] = (fields * weights).sum(axis=0) / weights.sum(axis=0)
+    return fused
 
 
 def fitting_crop(shape: tuple[int, ...], um_per_px: float | None, field_um: float | None) -> Crop:

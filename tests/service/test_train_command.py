@@ -47,6 +47,18 @@ devices = {devices}
 HEAVY = {"torch", "torchvision", "timm", "lightly", "pytorch_lightning"}
 RARELY_USED = {"openpyxl", "pandas", "sklearn"}  # by workbooks, tables of measures, calibrations
 
+PRINT_MODULES = """
+import json, sys
+from daemon.commands import main
+sys.argv = ["spherorank", *{!r}]
+try:
+    main()
+except SystemExit as end:
+    print()
+    print(json.dumps([end.code or 0, sorted(sys.modules)]))
+"""
+"""Code that runs a command, and prints its exit code and the modules that it has loaded."""
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -231,22 +243,49 @@ def test_a_start_loads_neither_torch_nor_the_libraries_of_rare_work(
     )
     if code is None:
         arguments = [*arguments, "--config", str(config)]
-    script = f"""
-import json, sys
-from daemon.commands import main
-sys.argv = ["spherorank", *{arguments!r}]
-try:
-    main()
-except SystemExit as end:
-    print()
-    print(json.dumps([end.code or 0, sorted(sys.modules)]))
-"""
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", PRINT_MODULES.format(arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
     found, loaded = json.loads(done.stdout.splitlines()[-1])
     assert found == 0, done.stderr
     assert not (HEAVY | RARELY_USED) & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train ssl --config train.toml --out run", "objective.name: is 'simsiam'"),
+        ("train data check --config train.toml", "augment.first: is 'sphroid'"),
+        ("train reduce no-such --to int8 --config train.toml --out run", "is no encoder bundle"),
+        ("train forecaster --config forecaster.toml", "plates.csv: does not exist"),
+        ("evaluate no-such --out run", "is no encoder bundle"),
+        ("evaluate default --real-data none --out run", "--real-data: is none"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_torch_is_loaded(
+    tmp_path: Path, arguments: str, words: str
+) -> None:
+    (tmp_path / "train.toml").write_text(
+        '[data]\nvirtual_plates = 2\n[objective]\nname = "simsiam"\n[augment]\nfirst = "sphroid"\n'
+    )
+    (tmp_path / "forecaster.toml").write_text('[data]\nprofiles = ["plates.csv"]\n')
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_MODULES.format(arguments.split())],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    found, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert found == 78
+    assert words in done.stderr
+    assert not HEAVY & set(loaded)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path) -> None:
@@ -254,8 +293,10 @@ def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path) -> Non
         "raise ModuleNotFoundError('No module named torch', name='torch')"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    config = tmp_path / "train.toml"
+    config.write_text("[data]\nvirtual_plates = 2\n")
     for command in (
-        ["train", "ssl", "--out", str(tmp_path / "run")],
+        ["train", "ssl", "--config", str(config), "--out", str(tmp_path / "run")],
         ["train", "segmenter", "--out", str(tmp_path / "run")],
     ):
         done = subprocess.run(

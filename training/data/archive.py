@@ -5,7 +5,7 @@ Nothing is written into the archive folder. An unusable image is logged and left
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -37,14 +37,17 @@ from schemas.well_image import FileVersion
 from store.sql_store import SqlStore
 from training.data.crops import (
     Cropping,
+    LeftOutImage,
     PlateCrops,
     PlateNote,
+    ReadingNotes,
     WellCrop,
     crop_folder,
     crop_well_image,
     open_crops,
     write_crops,
 )
+from training.progress import show_progress
 
 log = structlog.get_logger()
 
@@ -81,10 +84,25 @@ class _Shot:
     one_plane: bool  # whether each file is one plane, because the pattern has a plane field
 
 
-def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[PlateCrops]:
+RecordLeftOut = Callable[[LeftOutImage], None]
+"""Called with each image that is not used, also if its plate was read by an earlier command."""
+
+
+def ignore_left_out(_image: LeftOutImage) -> None:
+    """Do nothing with an image that is not used."""
+
+
+def crop_archive(
+    archive: Archive, cache: Path, cropping: Cropping, record: RecordLeftOut = ignore_left_out
+) -> Iterator[PlateCrops]:
     """Yield the PlateCrops of each plate below an archive's folder; a plate is read only once.
 
     A plate without a usable image is left out.
+
+    Parameters
+    ----------
+    record
+        Called with each image that is not used.
 
     Raises
     ------
@@ -102,21 +120,30 @@ def crop_archive(archive: Archive, cache: Path, cropping: Cropping) -> Iterator[
             path = PurePosixPath(version.path)
             plate = str(PurePosixPath(archive.folder.resolve().name) / path.parent)
             shots[plate].append(_Shot(path.stem, 0, "", "", None, (version,), one_plane=False))
-        yield from _write_all_crops(archive, shots, {}, cache, cropping)
+        yield from _write_all_crops(archive, shots, {}, cache, cropping, record)
         return
     pattern = compile_pattern(archive.pattern)
     maps = _plate_maps(archive.folder)
-    yield from _write_all_crops(
-        archive, _named_shots(archive, pattern, versions, maps), maps, cache, cropping
-    )
+    named = _named_shots(archive, pattern, versions, maps, record)
+    yield from _write_all_crops(archive, named, maps, cache, cropping, record)
 
 
 def crop_stored_images(
-    url: str, archive: Archive, cache: Path, cropping: Cropping, encoder: str
+    url: str,
+    archive: Archive,
+    cache: Path,
+    cropping: Cropping,
+    encoder: str,
+    record: RecordLeftOut = ignore_left_out,
 ) -> Iterator[PlateCrops]:
     """Yield the PlateCrops of each plate of a store (URL), read from the archive's drop folder.
 
     Only the selected version of each image is used, as in the rankings of the encoder.
+
+    Parameters
+    ----------
+    record
+        Called with each image that is not used.
 
     Raises
     ------
@@ -150,7 +177,7 @@ def crop_stored_images(
                 ]
     finally:
         store.close()
-    yield from _write_all_crops(archive, shots, maps, cache, cropping)
+    yield from _write_all_crops(archive, shots, maps, cache, cropping, record)
 
 
 def _plate_maps(folder: Path) -> dict[str, PlateMap]:
@@ -172,6 +199,7 @@ def _named_shots(
     pattern: NamePattern,
     versions: Iterable[FileVersion],
     maps: dict[str, PlateMap],
+    record: RecordLeftOut,
 ) -> dict[str, list[_Shot]]:
     """Return the well images that the pattern finds among the files, by plate."""
     named: list[NamedFile] = []
@@ -179,28 +207,25 @@ def _named_shots(
         try:
             name = pattern.parse(version.path)
         except ImageError as error:
-            log.warning("image.left_out", file=version.path, reason=error.problem)
+            _leave_out(LeftOutImage("", version.path, error.problem), record)
             continue
         plate = name.plate or str(
             PurePosixPath(archive.folder.resolve().name) / PurePosixPath(version.path).parent
         )
         named.append(NamedFile(ListedFile(version, unchanged_since_s=0.0), name, plate))
     dated: list[VisitFile] = []
-    for each in select_field(list(_of_channel(named, archive)), archive.field):
+    for each in select_field(list(_of_channel(named, archive, record)), archive.field):
         version, plate = each.file.version, each.plate
         try:
             day = _day(archive.folder, version, each.name, maps.get(plate))
         except ImageError as error:
-            log.warning("image.left_out", file=version.path, reason=error.problem)
+            _leave_out(LeftOutImage(plate, version.path, error.problem), record)
             continue
         if day >= (1 if plate in maps else 0):
             dated.append(VisitFile(each.file, each.name, plate, day))
         else:
-            log.warning(
-                "image.left_out",
-                file=version.path,
-                reason=f"culture day {day}; expected day 1, the day of seeding, or later",
-            )
+            reason = f"culture day {day}; expected day 1, the day of seeding, or later"
+            _leave_out(LeftOutImage(plate, version.path, reason), record)
     shots: dict[str, list[_Shot]] = defaultdict(list)
     for group in group_by_visit(dated, lambda _: True):
         plate_map = maps.get(group.key.plate)
@@ -210,7 +235,15 @@ def _named_shots(
     return shots
 
 
-def _of_channel(named: Iterable[NamedFile], archive: Archive) -> Iterator[NamedFile]:
+def _leave_out(image: LeftOutImage, record: RecordLeftOut) -> None:
+    """Log and record an image that is not used."""
+    log.warning("image.left_out", plate=image.plate, file=image.file, reason=image.reason)
+    record(image)
+
+
+def _of_channel(
+    named: Iterable[NamedFile], archive: Archive, record: RecordLeftOut
+) -> Iterator[NamedFile]:
     """Yield the files of the channel of an archive, without plates where it is not clear."""
     plates: dict[str, list[NamedFile]] = defaultdict(list)
     for each in named:
@@ -220,6 +253,8 @@ def _of_channel(named: Iterable[NamedFile], archive: Archive) -> Iterator[NamedF
         problem = channel_problem(channels, archive.channel, key="data.archives.channel")
         if problem:
             log.warning("plate.left_out", plate=plate, reason=problem)
+            for each in files:
+                record(LeftOutImage(plate, each.file.version.path, problem))
         else:
             yield from select_channel(files, archive.channel)
 
@@ -256,6 +291,7 @@ def _write_all_crops(
     maps: dict[str, PlateMap],
     cache: Path,
     cropping: Cropping,
+    record: RecordLeftOut,
 ) -> Iterator[PlateCrops]:
     for plate in sorted(shots):
         content = hashlib.sha256(
@@ -265,34 +301,45 @@ def _write_all_crops(
             plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0
         )
         folder = crop_folder(cache, note, cropping)
-        crops = (
-            open_crops(folder)
-            if folder.exists()
-            else write_crops(
-                cache, note, cropping, _crop_readable_images(archive, plate, shots[plate], cropping)
-            )
-        )
-        if crops is not None:
+        if folder.exists():
+            crops = open_crops(folder)
+            for image in crops.notes.left_out if crops.notes else ():
+                record(image)
             yield crops
+            continue
+        notes = ReadingNotes()
+        read = _crop_readable_images(archive, plate, shots[plate], cropping, notes)
+        written = write_crops(cache, note, cropping, read, notes)
+        for image in notes.left_out:
+            record(image)
+        if written is not None:
+            yield written
 
 
 def _crop_readable_images(
-    archive: Archive, plate: str, shots: Iterable[_Shot], cropping: Cropping
+    archive: Archive,
+    plate: str,
+    shots: Sequence[_Shot],
+    cropping: Cropping,
+    notes: ReadingNotes,
 ) -> Iterator[WellCrop]:
-    """Yield the crops of all usable images of a plate, with one image in memory at a time."""
-    for shot in shots:
-        try:
-            yield _read_and_crop(archive, shot, cropping)
-        except (ImageError, MachineError, ValueError) as error:
-            log.warning(
-                "image.left_out",
-                plate=plate,
-                file=shot.files[0].path,
-                reason=str(error) if isinstance(error, ValueError) else error.problem,
-            )
+    """Yield the crops of all usable images of a plate, with one image in memory at a time.
+
+    Images that cannot be used, and the number of images without a scale, are added to the notes.
+    """
+    with show_progress(f"images of {plate}", len(shots)) as advance:
+        for number, shot in enumerate(shots, start=1):
+            try:
+                yield _read_and_crop(archive, shot, cropping, notes)
+            except (ImageError, MachineError, ValueError) as error:
+                reason = str(error) if isinstance(error, ValueError) else error.problem
+                _leave_out(LeftOutImage(plate, shot.files[0].path, reason), notes.left_out.append)
+            advance(number)
 
 
-def _read_and_crop(archive: Archive, shot: _Shot, cropping: Cropping) -> WellCrop:
+def _read_and_crop(
+    archive: Archive, shot: _Shot, cropping: Cropping, notes: ReadingNotes
+) -> WellCrop:
     results = read_versions(archive.folder, shot.files, ImageLimits(), one_plane=shot.one_plane)
     images = tuple(
         _require_image(version, result) for version, result in zip(shot.files, results, strict=True)
@@ -303,7 +350,7 @@ def _read_and_crop(archive: Archive, shot: _Shot, cropping: Cropping) -> WellCro
         (image.metadata.um_per_px for image in images if image.metadata.um_per_px),
         archive.um_per_px,
     )
-    return crop_well_image(
+    crop = crop_well_image(
         planes,
         scale,
         cropping,
@@ -312,6 +359,8 @@ def _read_and_crop(archive: Archive, shot: _Shot, cropping: Cropping) -> WellCro
         group=shot.group,
         treatment=shot.treatment,
     )
+    notes.without_scale += scale is None
+    return crop
 
 
 def _require_image(version: FileVersion, result: FileResult) -> RawImage:

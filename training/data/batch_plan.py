@@ -9,6 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from training.data.crops import PlateCrops
+from training.data.labels import LabelKind
 
 UNKNOWN_LABEL = -1
 """Label of an image whose group or treatment is unknown."""
@@ -26,13 +27,6 @@ class DayPairs(StrEnum):
     SINCE_DOSING = "since_dosing"
     """The dosing day and a later day. An image of a well without such a pair is paired with itself:
     its measured change is zero."""
-
-
-class LabelKind(StrEnum):
-    """The property of a well that objectives use as its label."""
-
-    GROUP = "group"
-    TREATMENT = "treatment"  # all untreated wells share one label
 
 
 @dataclass(frozen=True, eq=False)

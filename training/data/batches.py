@@ -12,14 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.augmentation import (
-    DrawnAugmentations,
-    augment,
-    draw_augmentations,
-    get_preset,
-)
+from training.data.augmentation import DrawnAugmentations, augment, draw_augmentations
 from training.data.batch_plan import Batch, BatchPlan
 from training.data.crops import Bytes, PlateCrops, foreground_masks
+from training.data.presets import get_preset
 from training.data.sampling import ImageTable, check_plan, choose_batches, make_table
 
 

@@ -1,15 +1,17 @@
 """Cropped images of one plate, stored in a folder that is mapped into memory.
 
 Images are cropped with the preprocessing of the service. A folder holds ``crops.u8``, the raw bytes
-of all crops, and ``table.npz`` with everything else. It is written under another name and renamed,
-so it is complete or does not exist.
+of all crops, ``table.npz`` with their labels and measures, and for real images ``reading.json``
+with the images that could not be used. It is written under another name and renamed, so it is
+complete or does not exist.
 """
 
 import hashlib
+import json
 import tempfile
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from schemas.errors import ConfigError
 CACHE_VERSION = 1
 """Version of the content of a crop folder; crops of another version are made again."""
 CROPS, TABLE, FOREGROUNDS = "crops.u8", "table.npz", "foregrounds.u8"
+READING = "reading.json"
 FOREGROUND_SEAM = 0.02  # share of the field: the bright seam around tissue and debris
 
 Bytes = npt.NDArray[np.uint8]
@@ -83,6 +86,23 @@ class PlateNote:
     dosed_on_day: int = 0  # 0 if unknown
 
 
+@dataclass(frozen=True)
+class LeftOutImage:
+    """An image or file that is not used, and the reason."""
+
+    plate: str  # "" if the plate is not known
+    file: str  # below the folder of the archive; "" for all images of the plate
+    reason: str
+
+
+@dataclass
+class ReadingNotes:
+    """Notes on the images of one plate, which are filled while the images are read."""
+
+    left_out: list[LeftOutImage] = field(default_factory=list)
+    without_scale: int = 0  # number of used images without a scale, which have no measures
+
+
 @dataclass(frozen=True, eq=False)
 class PlateCrops:
     """The crops of N images of one plate, with labels and measures; without any true kill."""
@@ -100,6 +120,7 @@ class PlateCrops:
     digest: str  # of the plate note and the cropping
     folder: Path
     repeat: int = 1  # number of times that each image is in an epoch
+    notes: ReadingNotes | None = None  # None: not recorded, as for virtual plates
 
     def __len__(self) -> int:
         return len(self.wells)
@@ -153,9 +174,18 @@ def _digest(note: PlateNote, cropping: Cropping) -> str:
 
 
 def write_crops(
-    cache: Path, note: PlateNote, cropping: Cropping, crops: Iterable[WellCrop]
+    cache: Path,
+    note: PlateNote,
+    cropping: Cropping,
+    crops: Iterable[WellCrop],
+    notes: ReadingNotes | None = None,
 ) -> PlateCrops | None:
     """Write a plate's crops one by one to its folder; return the opened PlateCrops, None if empty.
+
+    Parameters
+    ----------
+    notes
+        Notes that are complete after the last crop; written beside the crops.
 
     Returns
     -------
@@ -189,6 +219,8 @@ def write_crops(
             treatments=treatments,
             measures=np.stack(measures),
         )
+        if notes is not None:
+            (aside / READING).write_text(json.dumps(asdict(notes)), encoding="utf-8")
         try:
             aside.rename(out)
         except OSError:
@@ -223,13 +255,49 @@ def open_crops(folder: Path) -> PlateCrops:
                 background=float(table["background"]),
                 digest=folder.name,
                 folder=folder,
+                notes=_read_notes(folder / READING),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(
             folder,
             f"is damaged ({error}); expected the crops as they were written: "
             "delete the folder, and the next training makes them again",
         ) from error
+
+
+def _read_notes(path: Path) -> ReadingNotes | None:
+    """Return the ReadingNotes of a file, or None if there is no such file."""
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    left_out = [LeftOutImage(**each) for each in content["left_out"]]
+    return ReadingNotes(left_out, content["without_scale"])
+
+
+def select_crops(plate: PlateCrops, rows: Sequence[int], name: str) -> PlateCrops:
+    """Return the PlateCrops of some rows of a plate under another name, in a folder of their own.
+
+    The folder is beside that of the plate. If it exists, it is opened.
+    """
+    cache = plate.folder.parent
+    note = PlateNote(name, f"rows of {plate.digest}: {list(rows)}", plate.dosed_on_day)
+    cropping = Cropping(plate.side_px, background=plate.background)
+    folder = crop_folder(cache, note, cropping)
+    chosen = (
+        WellCrop(
+            plate.wells[row],
+            int(plate.days[row]),
+            plate.groups[row],
+            plate.treatments[row],
+            plate.crops[row],
+            plate.measures[row],
+        )
+        for row in rows
+    )
+    found = open_crops(folder) if folder.exists() else write_crops(cache, note, cropping, chosen)
+    if found is None:
+        raise ConfigError("data", f"has no image for {name}; expected at least one")
+    return replace(found, repeat=plate.repeat)
 
 
 def foreground_masks(plate: PlateCrops) -> Bytes:

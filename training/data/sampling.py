@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from schemas.errors import ConfigError
 from schemas.plate_map import Group
-from training.data.augmentation import get_preset
 from training.data.batch_plan import (
     MAX_MEASURE_SPREADS,
     UNKNOWN_LABEL,
     BatchPlan,
     DayPairs,
-    LabelKind,
 )
 from training.data.crops import PlateCrops
+from training.data.labels import LabelKind
+from training.data.presets import get_preset
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,7 @@ def check_plan(plates: Sequence[PlateCrops], plan: BatchPlan) -> None:
 def make_table(plates: Sequence[PlateCrops], plan: BatchPlan) -> ImageTable:
     """Return an ImageTable of all images of the plates, with labels and standardised measures."""
     wells = [(plate.plate, well) for plate in plates for well in plate.wells]
-    labels = [
-        _label_name(*row, plan.label)
-        for plate in plates
-        for row in zip(plate.groups, plate.treatments, strict=True)
-    ]
+    labels = label_names(plates, plan.label)
     counts = [len(plate) for plate in plates]
     measures = (
         np.concatenate([plate.measures for plate in plates]) - plan.scale.mean
@@ -94,6 +90,15 @@ def make_table(plates: Sequence[PlateCrops], plan: BatchPlan) -> ImageTable:
         .astype(np.float32),
         has_measures=has_measures,
     )
+
+
+def label_names(plates: Sequence[PlateCrops], kind: LabelKind) -> list[str]:
+    """Return the label of each image of all plates as text; "" if it is unknown."""
+    return [
+        _label_name(*row, kind)
+        for plate in plates
+        for row in zip(plate.groups, plate.treatments, strict=True)
+    ]
 
 
 def _label_name(group: str, treatment: str, kind: LabelKind) -> str:
@@ -125,7 +130,7 @@ def choose_batches(
         If no batch of at least two images, or of two for each process, can be made.
     """
     items = (
-        _pair_days(table, plan.day_pairs, rng)
+        pair_days(table, plan.day_pairs, rng)
         if plan.day_pairs is not DayPairs.NONE
         else np.arange(len(table.plate))[:, None]
     )
@@ -164,9 +169,7 @@ def _shuffle(
     return items[rows[np.argsort((copy + rng.random(len(rows))) / repeat[rows])]]
 
 
-def _pair_days(
-    table: ImageTable, kind: DayPairs, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def pair_days(table: ImageTable, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return table rows (K, 2): an image and a random later image of the same well."""
     by_well: defaultdict[int, list[int]] = defaultdict(list)
     for index in np.flatnonzero(

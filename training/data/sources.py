@@ -7,14 +7,21 @@ import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from schemas.errors import ConfigError
-from training.data.archive import Archive, crop_archive, crop_stored_images
-from training.data.crops import Cropping, PlateCrops, open_crops
+from training.data.archive import (
+    Archive,
+    RecordLeftOut,
+    crop_archive,
+    crop_stored_images,
+    ignore_left_out,
+)
+from training.data.crops import Cropping, PlateCrops, open_crops, select_crops
 from training.data.virtual_plates import VirtualWells, crop_virtual_plate
 
 ProgressCallback = Callable[[int, int], None]  # number of plates done, number of plates
@@ -25,7 +32,11 @@ def _ignore_progress(_done: int, _total: int) -> None:
 
 
 def crops_from_archive(
-    archive: Archive, cache: Path, *, cropping: Cropping | None = None
+    archive: Archive,
+    cache: Path,
+    *,
+    cropping: Cropping | None = None,
+    record: RecordLeftOut = ignore_left_out,
 ) -> list[PlateCrops]:
     """Return the PlateCrops of each plate below an archive's folder, from the cache or made.
 
@@ -34,7 +45,7 @@ def crops_from_archive(
     ConfigError
         If the folder does not exist, the pattern is invalid, or no image is usable.
     """
-    plates = list(crop_archive(archive, cache, cropping or Cropping()))
+    plates = list(crop_archive(archive, cache, cropping or Cropping(), record))
     if not plates:
         expected = f"images named {archive.pattern}" if archive.pattern else "images"
         raise ConfigError(archive.folder, f"has no usable image; expected {expected}")
@@ -48,6 +59,7 @@ def crops_from_store(
     *,
     cropping: Cropping | None = None,
     encoder: str = "default",
+    record: RecordLeftOut = ignore_left_out,
 ) -> list[PlateCrops]:
     """Return the PlateCrops of each plate of a store (URL), read from the archive's drop folder.
 
@@ -59,13 +71,15 @@ def crops_from_store(
         The drop folder that the images came from.
     encoder
         Bundle whose rankings decide the selected images.
+    record
+        Called with each image that is not used.
 
     Raises
     ------
     ConfigError
         If the store, folder or encoder does not exist, or no image is usable.
     """
-    plates = list(crop_stored_images(url, archive, cache, cropping or Cropping(), encoder))
+    plates = list(crop_stored_images(url, archive, cache, cropping or Cropping(), encoder, record))
     if not plates:
         raise ConfigError(
             "store",
@@ -123,31 +137,64 @@ def _crop_folder_of_seed(seed: int, cache: Path, cropping: Cropping, wells: Virt
     return crop_virtual_plate(seed, cache, cropping=cropping, wells=wells).folder
 
 
-def split_crops_by_plate(
-    plates: Sequence[PlateCrops], validation_share: float, seed: int
-) -> tuple[list[PlateCrops], list[PlateCrops]]:
-    """Return the PlateCrops for training and those for validation, at least one plate in each.
+@dataclass(frozen=True)
+class CropSplit:
+    """The crops for training and those for validation."""
+
+    training: list[PlateCrops]
+    validation: list[PlateCrops]
+    shared_plate: str = ""  # the only plate, whose wells are split; "" if no plate is in both
+
+
+def split_crops(plates: Sequence[PlateCrops], validation_share: float, seed: int) -> CropSplit:
+    """Return the CropSplit of plates, at least one plate for each part.
+
+    If there is one plate only, its wells are split: all images of a well are in one part.
 
     Raises
     ------
     ConfigError
-        If there is only one plate, or the share is not between 0 and 1.
+        If there is only one well, or the share is not between 0 and 1.
     """
     if not 0 < validation_share < 1:
         raise ConfigError("validation_share", f"is {validation_share}; expected between 0 and 1")
     names = sorted({plate.plate for plate in plates})
-    if len(names) < 2:  # noqa: PLR2004 - one for training, one for validation
-        raise ConfigError(
-            "data",
-            f"has {'only plate ' + names[0] if names else 'no plate'}; "
-            "expected two or more, as training and validation share no plate",
-        )
-    count = min(max(round(validation_share * len(names)), 1), len(names) - 1)
-    chosen = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]}
+    if len(names) == 1:
+        return _split_wells(plates, validation_share, seed)
+    if not names:
+        raise ConfigError("data", "has no plate; expected at least one")
+    chosen = _choose(names, validation_share, seed)
     training = [plate for plate in plates if plate.plate not in chosen]
     validation = [plate for plate in plates if plate.plate in chosen]
     check_plates_disjoint(training, validation)
-    return training, validation
+    return CropSplit(training, validation)
+
+
+def _split_wells(plates: Sequence[PlateCrops], validation_share: float, seed: int) -> CropSplit:
+    """Return the CropSplit by wells of crops that are all of one plate."""
+    name = plates[0].plate
+    wells = sorted({well for plate in plates for well in plate.wells})
+    if len(wells) < 2:  # noqa: PLR2004 - one for training, one for validation
+        raise ConfigError(
+            "data",
+            f"has one plate, {name}, with one well; expected two or more wells, as training and "
+            "validation share no well",
+        )
+    chosen = _choose(wells, validation_share, seed)
+    parts: dict[str, list[PlateCrops]] = {"training": [], "validation": []}
+    for plate in plates:
+        for part, of_part in parts.items():
+            is_chosen = [well in chosen for well in plate.wells]
+            rows = [row for row, each in enumerate(is_chosen) if each == (part == "validation")]
+            if rows:
+                of_part.append(select_crops(plate, rows, f"{name}, {part} wells"))
+    return CropSplit(parts["training"], parts["validation"], shared_plate=name)
+
+
+def _choose(names: Sequence[str], share: float, seed: int) -> set[str]:
+    """Return a random share of names, at least one, and not all."""
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    return {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]}
 
 
 def check_plates_disjoint(training: Sequence[PlateCrops], validation: Sequence[PlateCrops]) -> None:

@@ -1,8 +1,9 @@
 """Crops of virtual plates for training, with more varied cell lines and optics than real plates.
 
 The true kill of a well is never stored. One death mechanism, :data:`HELD_OUT_MECHANISM`, one
-microscope, :data:`HELD_OUT_OPTICS`, and plates of seeds below :data:`FIRST_TRAINING_SEED` are left
-out of training, so that an encoder can be evaluated on unseen conditions.
+microscope, :data:`HELD_OUT_OPTICS`, and plates of seeds below
+:data:`training.data.seeds.FIRST_TRAINING_SEED` are left out of training, so that an encoder can be
+evaluated on unseen conditions.
 """
 
 from collections.abc import Iterator
@@ -42,9 +43,8 @@ from training.data.crops import (
     open_crops,
     write_crops,
 )
+from training.data.seeds import FIRST_TRAINING_SEED
 
-FIRST_TRAINING_SEED = 100_000
-"""Smallest seed of a virtual plate for training; smaller ones are for tests and benchmarks."""
 HELD_OUT_MECHANISM = Mechanism.GROWTH_ARREST
 HELD_OUT_OPTICS = OpticsName.PHASE_RIM
 

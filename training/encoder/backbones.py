@@ -1,8 +1,6 @@
 """Backbones from timm, with pretrained weights, and the choice of the blocks that are trained."""
 
-import difflib
 from pathlib import Path
-from typing import Literal
 
 import timm
 import torch
@@ -10,14 +8,12 @@ from timm.models import group_parameters, load_state_dict
 from torch import nn
 
 from schemas.errors import ConfigError
+from training.encoder.config import Pooling
 from training.encoder.export import make_imagenet_lite0
 from training.encoder.multi_level import MultiLevelBackbone, middle_channel
+from training.encoder.names import HUB, IMAGENET_WEIGHTS, check_weights, unknown_backbone
 
-Pooling = Literal["last", "levels"]
-IMAGENET_WEIGHTS, HUB = "imagenet", "hub"
-IMAGENET_BACKBONE = "tf_efficientnet_lite0"
-"""The network whose ImageNet weights are in a Python package."""
-CHANNELS_KEY, NAME_KEY = "model.channels", "model.backbone"
+CHANNELS_KEY = "model.channels"
 
 
 class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
@@ -61,24 +57,10 @@ def make_backbone(
             CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)"
         )
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4) or [
-            IMAGENET_BACKBONE,
-            "resnet18",
-            "vit_tiny_patch16_224",
-        ]
-        raise ConfigError(
-            NAME_KEY,
-            f"is {name!r}, which timm {timm.__version__} does not know; "
-            f"expected a name such as {', '.join(near)}",
-        )
+        raise unknown_backbone(name)
+    check_weights(name, weights)
     body = _create_network(name, channels, side_px, pretrained=weights == HUB)
     if weights == IMAGENET_WEIGHTS:
-        if name != IMAGENET_BACKBONE:
-            raise ConfigError(
-                "model.weights",
-                f"is 'imagenet', which is available for {IMAGENET_BACKBONE} only, "
-                f"not for {name}; expected 'none', 'hub' or a file of weights",
-            )
         _load_weights(body, make_imagenet_lite0().state_dict(), "the ImageNet weights")
     elif weights not in ("none", HUB):
         _load_weights(body, _read_weights(Path(weights)), weights)
@@ -136,12 +118,6 @@ def check_export_size(name: str, input_size: int, export_size: int | None) -> No
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise ConfigError(
-            "model.weights",
-            f"is '{path}', which is not a file; "
-            "expected 'imagenet', 'none', 'hub' or a file of weights",
-        )
     try:
         tensors: dict[str, torch.Tensor] = load_state_dict(str(path))
     except Exception as error:  # torch and safetensors raise many kinds of errors for other files

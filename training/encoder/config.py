@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import ConfigError
-from training.data.batch_plan import LabelKind
-from training.data.virtual_plates import FIRST_TRAINING_SEED
-from training.encoder.backbones import Pooling
-from training.objectives.base import ObjectiveSettings
+from training.data.labels import LabelKind
+from training.data.seeds import FIRST_TRAINING_SEED
+from training.objectives.settings import ObjectiveSettings
+
+Pooling = Literal["last", "levels"]
+"""Features of an image: of the last layer, or of every stage of the network."""
 
 
 class ConfigSection(BaseModel):

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from inference.onnx_session import CPU_PROVIDER, create_session
-from training.data.augmentation import augment, draw_augmentations, get_preset
+from training.data.augmentation import augment, draw_augmentations
 from training.data.batches import value_images
 from training.data.crops import PlateCrops
+from training.data.presets import get_preset
 from training.encoder.export import INPUT_NAME, export_onnx
 
 Halves = npt.NDArray[np.float16]

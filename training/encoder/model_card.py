@@ -1,13 +1,11 @@
 """Card, notices and preprocessing in the bundle of a trained encoder."""
 
-from collections.abc import Sequence
-
-from schemas.encoder_bundle import Preprocessing
+from schemas.encoder_bundle import Preprocessing, describe_ranking_weight
 from training.data.batch_plan import BatchPlan
-from training.data.crops import PlateCrops
-from training.encoder.backbones import IMAGENET_WEIGHTS
+from training.data.sources import CropSplit
 from training.encoder.config import EncoderTrainingConfig
 from training.encoder.export import NOTICE, BundleDescription, read_licence
+from training.encoder.names import IMAGENET_WEIGHTS
 from training.encoder.validation import Validation
 
 CARD_TEMPLATE = """\
@@ -21,8 +19,9 @@ An image encoder: {backbone} (initial weights: {weights}), trained on well image
 - Trained on: {images} images of {plates} plates, without a label of the effect of a treatment.
 - Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm;
   `bundle.json` has every preprocessing step.
-- Validated on {held_out} images of other plates: effective rank {rank:.1f}, spread {spread:.3f},
+- Validated on {held_out} images of other {units}: effective rank {rank:.1f}, spread {spread:.3f},
   R² of the tissue measures predicted from the embedding {r2}.
+- Influence: {weight}.
 - Use: `encoder.bundle` of the service; `spherorank evaluate` compares it with others. For research
   use only.
 
@@ -35,7 +34,7 @@ An image encoder: {backbone} (initial weights: {weights}), trained on well image
 def describe_bundle(
     config: EncoderTrainingConfig,
     plan: BatchPlan,
-    training: Sequence[PlateCrops],
+    split: CropSplit,
     validation: Validation,
 ) -> BundleDescription:
     """Return the BundleDescription of an encoder from its configuration, data and validation."""
@@ -60,15 +59,13 @@ def describe_bundle(
         licence=model.licence,
         licence_text=read_licence("timm") if starts_from_imagenet else f"{model.licence}\n",
         notice=f"{notice}\n{model.notice.strip()}\n" if model.notice else notice,
-        model_card=_fill_card(config, training, validation),
+        model_card=_fill_card(config, split, validation),
         ranking_weight=model.ranking_weight,
     )
 
 
-def _fill_card(
-    config: EncoderTrainingConfig, training: Sequence[PlateCrops], validation: Validation
-) -> str:
-    data, model, run = config.data, config.model, config.run
+def _fill_card(config: EncoderTrainingConfig, split: CropSplit, validation: Validation) -> str:
+    data, model, run, training = config.data, config.model, config.run, split.training
     return CARD_TEMPLATE.format(
         name=model.name,
         backbone=model.backbone,
@@ -83,6 +80,8 @@ def _fill_card(
         side=model.export_size or model.input_size,
         field=data.field_um,
         held_out=validation.images,
+        units="wells of the same plate" if split.shared_plate else "plates",
+        weight=describe_ranking_weight(model.ranking_weight),
         rank=validation.rank,
         spread=validation.spread,
         r2="not known" if validation.measures_r2 is None else f"{validation.measures_r2:.2f}",

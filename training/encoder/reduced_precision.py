@@ -36,7 +36,7 @@ from training.data.batch_plan import BatchPlan, MeasureScale
 from training.data.crops import Cropping
 from training.encoder.config import EncoderDataSection
 from training.encoder.export import CANARY_TOLERANCE, CANARY_VALUES, ParityError, replace_folder
-from training.encoder.training_data import load_crops
+from training.encoder.load_data import load_crops
 from training.encoder.validation import sample_clean_images
 
 Floats = npt.NDArray[np.float32]

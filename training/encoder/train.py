@@ -6,21 +6,22 @@ bundle.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.progress import Progress, TaskID
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from schemas.encoder_bundle import describe_ranking_weight
 from schemas.errors import ConfigError, OutputError
-from training.data.sources import split_crops_by_plate
+from training.data.crops import LeftOutImage
+from training.data.sources import split_crops
 from training.encoder.backbones import (
     check_export_size,
     find_multi_level,
@@ -28,18 +29,17 @@ from training.encoder.backbones import (
     make_backbone,
 )
 from training.encoder.config import EncoderTrainingConfig
+from training.encoder.data_summary import describe_data
 from training.encoder.export import write_bundle
 from training.encoder.learner import BatchPosition, ExportedEncoder, Learner, RunRecorder
+from training.encoder.load_data import load_crops
 from training.encoder.model_card import describe_bundle
-from training.encoder.training_data import (
-    load_crops,
-    make_batch_plan,
-    progress_bar,
-    replace_pixels_with_features,
-)
+from training.encoder.signal import check_signal
+from training.encoder.training_data import make_batch_plan, replace_pixels_with_features
 from training.encoder.validation import Validation, sample_clean_images, validate_encoder
 from training.objectives.base import Objective
 from training.objectives.registry import make_objective
+from training.progress import show_progress
 from training.run_files import TENSORBOARD, RunFolder
 
 STANDARDISATION_IMAGES = 512
@@ -64,10 +64,11 @@ class TrainedEncoder:
     bundle: Path | None = None  # None if stopped, and in all processes except the first
     parity: float | None = None  # largest difference between torch and onnxruntime
     validation: Validation | None = None
+    ranking: str = ""  # the ranking weight of the bundle and its meaning
 
     @property
     def summary(self) -> str:
-        """The result as one line for the terminal."""
+        """The result as lines for the terminal."""
         result = self.validation
         if result is None:
             return f"{self.status} after {self.steps} steps"
@@ -77,27 +78,34 @@ class TrainedEncoder:
             else f", R² of the tissue measures {result.measures_r2:.2f}"
         )
         return (
-            f"{self.bundle}: {self.steps} steps; validation plates: effective rank "
+            f"{self.bundle}: {self.steps} steps; validation: effective rank "
             f"{result.rank:.1f}, spread {result.spread:.3f}{r2}; "
-            f"torch and onnxruntime differ by {self.parity:.1e}"
+            f"torch and onnxruntime differ by {self.parity:.1e}\n{self.ranking}"
         )
 
 
-def train_encoder(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
+def train_encoder(
+    config: EncoderTrainingConfig, out: Path, report: Callable[[str], None] = print
+) -> TrainedEncoder:
     """Train an encoder, or continue in ``out``, write its bundle and return the TrainedEncoder.
+
+    Parameters
+    ----------
+    report
+        Called before the first step with lines of text that describe the data.
 
     Raises
     ------
     ConfigError
-        If the configuration, the images or a checkpoint in ``out`` do not fit, or the loss is not
-        a finite number.
+        If the configuration, the images or a checkpoint in ``out`` do not fit, the images give the
+        objective no signal, or the loss is not a finite number.
     CollapseError
         If the embeddings of all images become nearly equal.
     OutputError
         If a file cannot be read or written, as on a full disk; the newest checkpoint is kept.
     """
     try:
-        return _train(config, out)
+        return _train(config, out, report)
     except OSError as error:
         raise OutputError(
             error.filename or out,
@@ -107,7 +115,9 @@ def train_encoder(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
         ) from error
 
 
-def _train(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
+def _train(
+    config: EncoderTrainingConfig, out: Path, report: Callable[[str], None]
+) -> TrainedEncoder:
     run = config.run
     pl.seed_everything(run.seed, verbose=False)
     if run.threads:
@@ -120,10 +130,15 @@ def _train(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
     done = folder.open(config)
     start = BatchPosition(*folder.read_checkpoint()["position"]) if done else BatchPosition(0, 0)
 
-    training, validation_plates = split_crops_by_plate(
-        load_crops(config.data), config.data.validation_share, run.seed
-    )
+    left_out: list[LeftOutImage] = []
+    plates = load_crops(config.data, record=left_out.append)
+    split = split_crops(plates, config.data.validation_share, run.seed)
+    training, validation_plates = split.training, split.validation
     plan = make_batch_plan(config, objective, training)
+    if rank_zero_only.rank == 0:
+        for line in describe_data(plates, split, left_out, plan, objective.needs):
+            report(line)
+    check_signal(config.objective.name, objective.needs, training, plan)
     reference = sample_clean_images(validation_plates, plan, REFERENCE_IMAGES)
     if (multi_level := find_multi_level(backbone)) is not None:
         multi_level.fit_standardisation(sample_clean_images(training, plan, STANDARDISATION_IMAGES))
@@ -131,9 +146,10 @@ def _train(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
         plan, reference = replace_pixels_with_features(config, objective, plan, training, reference)
 
     learner = Learner(objective, config, training, plan, start)
-    with quiet_lightning(), progress_bar() as bar:
-        task = bar.add_task("steps", total=run.steps, completed=done)
-        recorder = RunRecorder(folder, reference, partial(_show_step, bar, task))
+    with quiet_lightning(), show_progress("steps", run.steps, done) as advance:
+        recorder = RunRecorder(
+            folder, reference, lambda step, loss: advance(step, f"loss {loss:.4f}")
+        )
         trainer = make_trainer(config, folder, recorder, done)
         if done < run.steps:
             trainer.fit(learner, ckpt_path=folder.checkpoint if done else None, weights_only=True)
@@ -147,9 +163,16 @@ def _train(config: EncoderTrainingConfig, out: Path) -> TrainedEncoder:
     objective.backbone = backbone
     objective.to("cpu").eval()
     validation = validate_encoder(objective, validation_plates, plan)
-    description = describe_bundle(config, plan, training, validation)
+    description = describe_bundle(config, plan, split, validation)
     parity = write_bundle(ExportedEncoder(objective), description, folder.bundle)
-    return TrainedEncoder(TrainingStatus.FINISHED, run.steps, folder.bundle, parity, validation)
+    return TrainedEncoder(
+        TrainingStatus.FINISHED,
+        run.steps,
+        folder.bundle,
+        parity,
+        validation,
+        describe_ranking_weight(config.model.ranking_weight),
+    )
 
 
 def _make_objective(config: EncoderTrainingConfig) -> Objective:
@@ -206,10 +229,6 @@ def make_trainer(
             f"precision = {run.precision!r}, which this machine does not support: {error}; "
             "expected available devices, or 'auto'",
         ) from error
-
-
-def _show_step(bar: Progress, task: TaskID, done: int, loss: float) -> None:
-    bar.update(task, completed=done, description=f"loss {loss:.4f}")
 
 
 @contextmanager

@@ -1,90 +1,24 @@
-"""Input of an encoder training: crops of all sources, the batch plan, and stored features."""
+"""Input of an encoder training: the batch plan, and stored features."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from schemas.errors import ConfigError
-from training.data.archive import Archive
 from training.data.batch_plan import BatchPlan, DayPairs, MeasureScale
-from training.data.crops import Cropping, PlateCrops
-from training.data.sources import (
-    crops_from_archive,
-    crops_from_store,
-    crops_from_virtual_plates,
-)
-from training.data.virtual_plates import VirtualWells
+from training.data.crops import PlateCrops
 from training.encoder.backbones import pretrained_normalisation
-from training.encoder.config import EncoderDataSection, EncoderTrainingConfig
+from training.encoder.config import EncoderTrainingConfig
 from training.encoder.frozen_features import FeatureSettings, compute_frozen_features
 from training.objectives.base import BatchNeeds, Objective
+from training.progress import show_progress
 
 FEATURE_OBJECTIVES = frozenset(
     {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"}
 )
 """Objectives that use images only through the backbone, without a teacher network of their own."""
-
-
-def progress_bar() -> Progress:
-    """Return a rich Progress for the terminal; it is silent if the output is a pipe."""
-    return Progress(disable=not sys.stdout.isatty())
-
-
-def load_crops(data: EncoderDataSection, cropping: Cropping | None = None) -> list[PlateCrops]:
-    """Return the PlateCrops of every plate of every source in the ``[data]`` section.
-
-    Crops that are not in the cache are made first.
-
-    Parameters
-    ----------
-    data
-        The sources, and the cropping if none is given.
-    cropping
-        Used in place of the one in ``data``.
-
-    Raises
-    ------
-    ConfigError
-        If there is no source, or a source has no usable image.
-    """
-    if not data.archives and not data.virtual_plates:
-        raise ConfigError(
-            "data", "has no images; expected tables [[data.archives]], or virtual_plates"
-        )
-    cropping = cropping or Cropping(data.crop_px, data.field_um, data.background, data.planes)
-    plates: list[PlateCrops] = []
-    for section in data.archives:
-        archive = Archive(
-            section.folder,
-            section.pattern,
-            section.bits,
-            section.field,
-            section.um_per_px,
-            section.channel,
-        )
-        found = (
-            crops_from_store(section.store, archive, data.cache, cropping=cropping)
-            if section.store
-            else crops_from_archive(archive, data.cache, cropping=cropping)
-        )
-        plates += [replace(plate, repeat=section.repeat) for plate in found]
-    if data.virtual_plates:
-        seeds = range(data.virtual_seed, data.virtual_seed + data.virtual_plates)
-        with progress_bar() as bar:
-            task = bar.add_task("virtual plates", total=len(seeds))
-            plates += crops_from_virtual_plates(
-                seeds,
-                data.cache,
-                cropping=cropping,
-                wells=VirtualWells(data.virtual_wells),
-                jobs=data.jobs,
-                progress=lambda done, _total: bar.update(task, completed=done),
-            )
-    return plates
 
 
 def make_batch_plan(
@@ -106,12 +40,13 @@ def make_batch_plan(
         augment_second=config.augment.second,
         mask_background=config.augment.mask_background,
         within_plate=objective.needs.within_plate if within_plate is None else within_plate,
-        day_pairs=_day_pairs(objective.needs),
+        day_pairs=day_pairs_of(objective.needs),
         label=config.objective.label,
     )
 
 
-def _day_pairs(needs: BatchNeeds) -> DayPairs:
+def day_pairs_of(needs: BatchNeeds) -> DayPairs:
+    """Return the pairs of days that a batch has for the needs of an objective."""
     if needs.untreated_pairs:
         return DayPairs.UNTREATED
     return DayPairs.SINCE_DOSING if needs.day_pairs else DayPairs.NONE
@@ -152,14 +87,13 @@ def replace_pixels_with_features(
     settings = FeatureSettings(
         config.augment.first, run.kept_views, plan.side_px, plan.mean, plan.std, run.seed
     )
-    with progress_bar() as bar:
-        task = bar.add_task("features", total=len(training))
+    with show_progress("features", len(training)) as advance:
         features = compute_frozen_features(
             training,
             objective.backbone,
             settings,
             config.data.cache,
-            progress=lambda done, _total: bar.update(task, completed=done),
+            progress=lambda done, _total: advance(done),
         )
     with torch.no_grad():
         of_reference = torch.cat([objective.backbone.eval()(part) for part in reference.split(32)])

@@ -5,7 +5,6 @@ So all metrics can be computed again in seconds.
 
 import hashlib
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from inference.ports import Encoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -25,6 +23,7 @@ from training.evaluation import variants
 from training.evaluation.plates import DAYS, MIXED, EvaluationPlate, indices_of_kind
 from training.evaluation.real_images import sharpest_plane
 from training.evaluation.variants import VARIANTS
+from training.progress import show_progress
 
 Array = npt.NDArray[np.float64]
 
@@ -97,12 +96,16 @@ def embed_evaluation_images(
     """
     folder = cache_folder / "embeddings_of_fitting_fields" / encoder.encoder_id
     is_measures = isinstance(encoder, MeasuresAsEncoder)  # the plates already have measures
-    embedded = [
-        plate.measures
-        if is_measures
-        else _load_or_make(folder / f"{_digest(plate)}.npy", partial(_embed_plate, encoder, plate))
-        for plate in track(plates, encoder.encoder_id, disable=not sys.stderr.isatty())
-    ]
+    embedded = []
+    with show_progress(f"plates by {encoder.encoder_id}", len(plates)) as advance:
+        for number, plate in enumerate(plates, start=1):
+            path = folder / f"{_digest(plate)}.npy"
+            embedded.append(
+                plate.measures
+                if is_measures
+                else _load_or_make(path, partial(_embed_plate, encoder, plate))
+            )
+            advance(number)
     chosen = [plates[number] for number in indices_of_kind(plates, MIXED)][-VARIANT_PLATES:]
     places = [
         (plate, well) for plate in chosen for well in range(min(viewed_wells, len(plate.wells)))

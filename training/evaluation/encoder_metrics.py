@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from schemas.treatment import parse_treatment
 from simulation.kinds import Mechanism
@@ -34,6 +35,8 @@ from training.evaluation.variants import VARIANTS
 
 Array = npt.NDArray[np.float64]
 SEED = 1
+PROPOSED_WEIGHT = 0.1
+"""Ranking weight of an encoder that improves rankings; any value above 0 has the same effect."""
 ONE_MECHANISM = "one_mechanism"
 KINDS: Mapping[str, tuple[str, ...]] = {
     MIXED: (MIXED,),
@@ -146,12 +149,13 @@ def ranking_metrics(
     scores : dict
         For each score one array (N,) of each plate.
     """
-    scores = (
-        _measure_scores(plates, service_calibration=service_calibration)
-        if embeddings.own_units
-        else _embedding_scores(embeddings, plates, service_calibration=service_calibration)
-    )
-    metrics = {}
+    metrics: dict[str, float] = {}
+    if embeddings.own_units:
+        scores = _measure_scores(plates, service_calibration=service_calibration)
+    else:
+        scores, metrics = _embedding_scores(
+            embeddings, plates, service_calibration=service_calibration
+        )
     for score, of_plates in scores.items():
         correlations = [
             kill_correlation(values, plate.kill, plate.untreated)
@@ -185,15 +189,14 @@ def _embedding_scores(
     plates: Sequence[EvaluationPlate],
     *,
     service_calibration: bool,
-) -> dict[str, list[Array]]:
+) -> tuple[dict[str, list[Array]], dict[str, float]]:
+    """Return the scores by name, and the metrics of the embedding's influence on rankings."""
     embedded = list(zip(plates, embeddings.plates, strict=True))
-    weight = embeddings.ranking_weight
+    with_it = [departure_scores(plate, each, "both") for plate, each in embedded]
+    without_it = [departure_scores(plate, None, "measures") for plate in plates]
     scores = {
         "uncalibrated": [departure_scores(plate, each, "embedding") for plate, each in embedded],
-        "uncalibrated_both": [
-            departure_scores(plate, each, "both" if weight else "measures")
-            for plate, each in embedded
-        ],
+        "uncalibrated_both": with_it if embeddings.ranking_weight else without_it,
         "calibrated": calibrated_percent(plates, embeddings.plates, with_measures=False),
         "calibrated_both": calibrated_percent(plates, embeddings.plates, with_measures=True),
     }
@@ -204,7 +207,41 @@ def _embedding_scores(
         scores["deterioration_both"] = deterioration_percent(
             plates, embeddings.plates, with_measures=True
         )
-    return scores
+    return scores, embedding_gain(with_it, without_it, plates)
+
+
+def embedding_gain(
+    with_it: Sequence[Array], without_it: Sequence[Array], plates: Sequence[EvaluationPlate]
+) -> dict[str, float]:
+    """Return the gain in correlation by an embedding beside the measures, and the proposed weight.
+
+    The weight :data:`PROPOSED_WEIGHT` is proposed if the gain is above 0 with 95 % confidence, by a
+    t interval over the plates of mixed mechanisms under both microscopes, else 0.
+
+    Parameters
+    ----------
+    with_it, without_it
+        Uncalibrated scores (N,) of each plate by embedding and measures, and by measures alone.
+    """
+    gains = np.array(
+        [
+            kill_correlation(one, plate.kill, plate.untreated)
+            - kill_correlation(other, plate.kill, plate.untreated)
+            for one, other, plate in zip(with_it, without_it, plates, strict=True)
+            if plate.kind in (MIXED, SHIFTED)
+        ]
+    )
+    gains = gains[np.isfinite(gains)]
+    if len(gains) < 2:  # noqa: PLR2004 - an interval needs two values
+        return {}
+    error = float(gains.std(ddof=1)) / len(gains) ** 0.5
+    low = float(gains.mean() - t.ppf(0.975, len(gains) - 1) * error)
+    return {
+        "embedding_gain": float(gains.mean()),
+        "embedding_gain_low": low,
+        "embedding_gain_plates": float(len(gains)),
+        "proposed_ranking_weight": PROPOSED_WEIGHT if low > 0 else 0.0,
+    }
 
 
 def sensitivity_metrics(

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from inference.bundle import Bundle, load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import Preprocessing
-from schemas.errors import ConfigError
 from schemas.well_image import WellImage
 from training.evaluation.baseline import baseline_accuracies
+from training.evaluation.candidates import Candidate, load_candidates
 from training.evaluation.embeddings import (
     EvaluationEmbeddings,
     MeasuresAsEncoder,
@@ -29,6 +28,7 @@ from training.evaluation.embeddings import (
 from training.evaluation.encoder_metrics import SEED, compute_metrics, split_probe_plates
 from training.evaluation.plates import (
     MIXED,
+    QUICK_SET,
     EvaluationPlate,
     EvaluationSet,
     evaluation_plates,
@@ -41,24 +41,7 @@ from training.evaluation.rows import ChartPoints, EncoderRow, read_row, write_te
 
 log = structlog.get_logger(__name__)
 
-MEASURES = "measures"
 REPORT, TABLE, ROWS = "report.html", "table.txt", "rows"
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """One encoder to evaluate, several joined ones, or without bundles the tissue measures."""
-
-    name: str
-    bundles: tuple[Bundle, ...]
-
-    @property
-    def encoder_id(self) -> str:
-        """Return the id of the encoder, or one id for joined encoders."""
-        ids = [bundle.card.encoder_id for bundle in self.bundles]
-        if len(ids) > 1:
-            return f"joined-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:16]}"
-        return ids[0] if ids else MeasuresAsEncoder.encoder_id
 
 
 @dataclass(frozen=True)
@@ -83,7 +66,8 @@ def evaluate_bundles(
 ) -> list[EncoderRow]:
     """Evaluate named bundles and the measures, write a report, and return the rows, measures first.
 
-    Writes ``out/report.html``, ``out/table.txt`` and ``out/rows/<encoder_id>.json``. Existing rows
+    Writes ``out/report.html``, ``out/table.txt`` and a row of each encoder,
+    ``out/rows/<image set>/<encoder_id>.json``, so that rows of other images are kept. Existing rows
     and cached embeddings are used again. The first run renders the images, in a few minutes.
 
     Parameters
@@ -102,21 +86,21 @@ def evaluate_bundles(
     Raises
     ------
     ConfigError
-        If a bundle is missing, damaged, or named twice.
+        If a bundle is missing, damaged, or named twice, or ``real_data`` is no folder.
     """
-    candidates = [_Candidate(MEASURES, ()), *(_load_candidate(name) for name in bundles)]
-    _check_different(candidates)
+    candidates = load_candidates(bundles, real_data)
     chosen = chosen or EvaluationSet()
     plates = evaluation_plates(chosen, cache_folder)
     real = real_images(real_data) if real_data is not None else []
     data = _EvaluationData(chosen, plates, real, cache_folder, _digest(chosen, plates, real))
+    image_set = image_set_name(chosen, real, data.digest)
     rows = []
     for candidate in candidates:
-        path = out / ROWS / f"{candidate.encoder_id}.json"
+        path = out / ROWS / image_set / f"{candidate.encoder_id}.json"
         row = read_row(path, candidate.encoder_id, data.digest)
-        if row is None:
+        if row is None or row.ranking_weight != candidate.ranking_weight:
             row = _make_row(candidate, data, threads)
-            if len(candidate.bundles) == 1:
+            if len(candidate.bundles) == 1 and chosen.baseline_steps:
                 row = _add_baselines(row, candidate.bundles[0].card.preprocessing, data, threads)
             write_text_atomically(path, row.model_dump_json(indent=1) + "\n")
             log.info(
@@ -126,35 +110,23 @@ def evaluate_bundles(
                 calibrated=row.numbers["calibrated_mixed"],
             )
         rows.append(row.model_copy(update={"name": candidate.name}))
-    write_report(rows, out, plates)
+    write_report(rows, out, plates, image_set)
     return rows
 
 
-def write_report(rows: Sequence[EncoderRow], out: Path, plates: Sequence[EvaluationPlate]) -> None:
-    """Write the text table and the HTML report of evaluated encoders into a folder."""
+def write_report(
+    rows: Sequence[EncoderRow], out: Path, plates: Sequence[EvaluationPlate], image_set: str
+) -> None:
+    """Write the text table and the HTML report of encoders on a named image set into a folder."""
     correlations = correlate_proxies([row.known_numbers() for row in rows if row.kind == "encoder"])
-    write_text_atomically(out / TABLE, text_table(rows, correlations))
-    write_text_atomically(out / REPORT, encoder_report_html(rows, correlations, plates))
+    write_text_atomically(out / TABLE, text_table(rows, correlations, image_set))
+    write_text_atomically(out / REPORT, encoder_report_html(rows, correlations, plates, image_set))
 
 
-def _load_candidate(name: str) -> _Candidate:
-    parts = [name] if Path(name).is_dir() else name.split("+")
-    return _Candidate(
-        "+".join(Path(part).name for part in parts), tuple(load_bundle(part) for part in parts)
-    )
-
-
-def _check_different(candidates: Sequence[_Candidate]) -> None:
-    """Raise ConfigError if an encoder occurs twice."""
-    names: dict[str, str] = {}
-    for candidate in candidates:
-        if candidate.encoder_id in names:
-            raise ConfigError(
-                candidate.name,
-                f"is the same encoder as {names[candidate.encoder_id]} ({candidate.encoder_id}); "
-                "expected different encoders",
-            )
-        names[candidate.encoder_id] = candidate.name
+def image_set_name(chosen: EvaluationSet, real: Sequence[WellImage], digest: str) -> str:
+    """Return the name of a set of evaluation images, which is the folder of its rows."""
+    kind = "quick" if chosen == QUICK_SET else "virtual"
+    return f"{kind}{'-real' if real else ''}-{digest[:8]}"
 
 
 def _digest(
@@ -169,7 +141,7 @@ def _digest(
     return content.hexdigest()[:16]
 
 
-def _make_row(candidate: _Candidate, data: _EvaluationData, threads: int) -> EncoderRow:
+def _make_row(candidate: Candidate, data: _EvaluationData, threads: int) -> EncoderRow:
     """Return the row of an encoder, with all metrics except the supervised baseline."""
     embeddings = _embed(candidate, data, threads)
     metrics, scores = compute_metrics(
@@ -185,6 +157,7 @@ def _make_row(candidate: _Candidate, data: _EvaluationData, threads: int) -> Enc
         if candidate.bundles
         else "measures",
         dimension=embeddings.dimension,
+        ranking_weight=candidate.ranking_weight,
         numbers={name: value if np.isfinite(value) else None for name, value in metrics.items()},
         points=_chart_points(
             scale_to_untreated_spread(embeddings, data.plates), data.plates, scores
@@ -192,7 +165,7 @@ def _make_row(candidate: _Candidate, data: _EvaluationData, threads: int) -> Enc
     )
 
 
-def _embed(candidate: _Candidate, data: _EvaluationData, threads: int) -> EvaluationEmbeddings:
+def _embed(candidate: Candidate, data: _EvaluationData, threads: int) -> EvaluationEmbeddings:
     if not candidate.bundles:
         return embed_evaluation_images(
             MeasuresAsEncoder(),

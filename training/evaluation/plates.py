@@ -5,7 +5,6 @@ Whole images are kept, so that every field and choice of planes can be cut from 
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from acquisition.quality import assess
 from inference.tissue.classical_segmenter import ClassicalSegmenter
@@ -24,6 +22,7 @@ from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import Mechanism, OpticsName
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, plan_plate, select_wells
+from training.progress import show_progress
 
 DAYS = (DOSED_ON_DAY, READOUT_DAY)
 MIXED, SHIFTED = "mixed", "phase_rim"
@@ -82,7 +81,7 @@ class EvaluationSet:
     size_px: int = SIZE_PX
     wells: int = 60  # wells of a plate
     viewed_wells: int = 16  # wells of the last three mixed plates that are embedded in variants
-    baseline_steps: int = 100  # training steps of the supervised baseline
+    baseline_steps: int = 100  # training steps of the supervised baseline; 0: without it
     service_calibration: bool = True  # also use the service's own calibration, half of the time
 
     def kinds_and_seeds(self) -> tuple[tuple[str, int], ...]:
@@ -92,6 +91,22 @@ class EvaluationSet:
             *((SHIFTED, seed) for seed in self.shifted),
             *((mechanism.value, seed) for mechanism in Mechanism for seed in self.one_mechanism),
         )
+
+
+QUICK_SET = EvaluationSet(
+    mixed=(201, 202, 203, 204),
+    one_mechanism=(),
+    shifted=(201, 202),
+    size_px=256,
+    wells=30,
+    viewed_wells=4,
+    baseline_steps=0,
+    service_calibration=False,
+)
+"""A tenth of the images, without the supervised baseline: a first answer in less than two minutes.
+
+The plates are smaller and fewer, so its numbers are not comparable with those of the whole set.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +166,10 @@ def evaluation_plates(chosen: EvaluationSet, cache_folder: Path) -> list[Evaluat
         for kind, seed in chosen.kinds_and_seeds()
     }
     absent = [(place, folder) for place, folder in folders.items() if not folder.is_dir()]
-    for (kind, seed), folder in track(
-        absent, "evaluation plates", disable=not absent or not sys.stderr.isatty()
-    ):
-        _render_plate(_virtual_microscope(chosen, kind, seed), folder)
+    with show_progress("evaluation plates", len(absent)) as advance:
+        for number, ((kind, seed), folder) in enumerate(absent, start=1):
+            _render_plate(_virtual_microscope(chosen, kind, seed), folder)
+            advance(number)
     return [_load_plate(folder, kind, seed) for (kind, seed), folder in folders.items()]
 
 

@@ -31,6 +31,11 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "deterioration_mixed": "service, encoder alone",
         "deterioration_both_mixed": "service, with measures",
     },
+    "Influence of the embedding on rankings beside the measures": {
+        "embedding_gain": "gain in correlation",
+        "embedding_gain_low": "with 95 % confidence at least",
+        "proposed_ranking_weight": "proposed ranking_weight",
+    },
     "Three groups (balanced accuracy, chance 0.33)": {
         "probe_10": "probe, 10",
         "probe_20": "probe, 20",
@@ -61,7 +66,14 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
 """The metrics of each table, in order and with their titles; ↓: less is better."""
 
 _BETTER_LESS = ("plate_leakage", "ms_per_image", *(f"variation_{name}" for name in VARIANTS))
-_NEITHER = ("effective_rank", "resnet18_10", "resnet18_20", "resnet18_30", "resnet18_all")
+_NEITHER = (
+    "effective_rank",
+    "proposed_ranking_weight",
+    "resnet18_10",
+    "resnet18_20",
+    "resnet18_30",
+    "resnet18_all",
+)
 _PICTURE_PX = 150
 
 STYLE = """
@@ -92,10 +104,15 @@ def format_number(name: str, value: float | None) -> str:
     )
 
 
-def text_table(rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelation]) -> str:
-    """Return the metrics and proxy correlations of encoders as plain text tables, one row each."""
+def text_table(
+    rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelation], image_set: str
+) -> str:
+    """Return the metrics and proxy correlations of encoders on a named image set as plain text.
+
+    The proposed ranking weights are at the end.
+    """
     width = max(len(row.name) for row in rows)
-    parts = []
+    parts = [f"images: {image_set}"]
     for title, columns in SECTIONS.items():
         there = {
             key: head
@@ -125,6 +142,8 @@ def text_table(rows: Sequence[EncoderRow], correlations: Sequence[ProxyCorrelati
         parts.append(
             "\n".join(["Correlation over encoders with the ranking quality (Spearman)", *lines])
         )
+    if proposals := [row.weight_proposal for row in rows if row.weight_proposal]:
+        parts.append("\n".join(proposals))
     return "\n\n".join(parts) + "\n"
 
 
@@ -132,8 +151,9 @@ def encoder_report_html(
     rows: Sequence[EncoderRow],
     correlations: Sequence[ProxyCorrelation],
     plates: Sequence[EvaluationPlate],
+    image_set: str,
 ) -> str:
-    """Return the HTML report of evaluated encoders from their rows, correlations and plates."""
+    """Return the HTML report of encoders from rows, correlations, plates and name of image set."""
     tables = "\n".join(_table(title, columns, rows) for title, columns in SECTIONS.items())
     charts = "\n".join(_charts(row) for row in rows)
     kinds = ", ".join(
@@ -145,10 +165,11 @@ def encoder_report_html(
 <title>Comparison of encoders</title><style>{STYLE}</style></head><body>
 <h1>Comparison of encoders</h1>
 <p class="hint">For research use only. {len(rows)} rows on {len(plates)} virtual plates \
-({escape(kinds)}), which no training uses.
+({escape(kinds)}), which no training uses; image set {escape(image_set)}.
 The best value of a column is bold; ↓: less is better.
 docs/reference/evaluation.md defines every number.</p>
 {tables}
+{"".join(f"<p>{escape(row.weight_proposal)}</p>" for row in rows if row.weight_proposal)}
 {_correlation_table(correlations)}
 <h2>Probe and supervised baseline</h2>
 {_probe_chart(rows)}

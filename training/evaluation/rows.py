@@ -27,14 +27,31 @@ class EncoderRow(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1  # of the computation; a row of another version is computed again
+    version: Literal[2] = 2  # of the computation; a row of another version is computed again
     name: str
     encoder_id: str
     evaluated_on: str  # digest of the evaluation images
     kind: Literal["encoder", "joined", "measures"]
     dimension: int
+    ranking_weight: float  # of the bundle when the row was computed
     numbers: dict[str, float | None]
     points: ChartPoints
+
+    @property
+    def weight_proposal(self) -> str:
+        """Return a line with the proposed ranking weight and its reason; "" for the measures."""
+        names = ("", "_low", "_plates")
+        gain, low, plates = (self.numbers.get(f"embedding_gain{name}") for name in names)
+        proposed = self.numbers.get("proposed_ranking_weight")
+        if gain is None or low is None or plates is None or proposed is None:
+            return ""
+        meaning = "use" if proposed else "do not use"
+        return (
+            f"{self.name}: ranking_weight is {self.ranking_weight:g}, proposed {proposed:g} "
+            f"({meaning} the embedding): beside the measures it changes the correlation with the "
+            f"true kill by {gain:+.3f} on average over {plates:.0f} plates, at least {low:+.3f} "
+            "with 95 % confidence"
+        )
 
     def known_numbers(self) -> dict[str, float]:
         """Return the metrics by name, with NaN for missing ones."""

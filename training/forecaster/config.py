@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from inference.bundle import load_bundle
 from schemas.errors import ConfigError
 from schemas.trajectory import Representation
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 from training.encoder.config import ConfigSection
 
 
@@ -100,3 +101,32 @@ def load_forecaster_training_config(file: Path | None) -> ForecasterTrainingConf
             "run": run.model_copy(update={"out": base / run.out}),
         }
     )
+
+
+def check_sources(config: ForecasterTrainingConfig, *, joint: bool) -> None:
+    """Raise ConfigError if there is no source of plates, or a table, store or encoder is missing.
+
+    Neither torch nor a table is loaded.
+
+    Parameters
+    ----------
+    joint
+        Whether a projection is trained as well, which needs embeddings and measures.
+    """
+    data = config.data
+    if joint and data.representation != "both":
+        raise ConfigError(
+            "data.representation",
+            f"is {data.representation!r}; expected 'both' with --joint, "
+            "which needs embeddings and measures",
+        )
+    if not (data.profiles or data.store or data.virtual_plates):
+        raise ConfigError("data", "has no plates; expected profiles, store or virtual_plates")
+    for table in data.profiles:
+        if not table.is_file():
+            raise ConfigError(table, "does not exist; expected a profile table, CSV or Parquet")
+    prefix = "sqlite:///"
+    if data.store.startswith(prefix) and not Path(data.store.removeprefix(prefix)).is_file():
+        raise ConfigError("data.store", f"is {data.store}; expected the store of a service")
+    if data.store or data.virtual_plates:
+        load_bundle(data.encoder)

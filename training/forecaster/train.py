@@ -9,7 +9,6 @@ training.
 
 import hashlib
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,11 @@ from torch.utils.data import DataLoader
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError
 from schemas.trajectory import Trajectories
-from training.forecaster.config import ForecasterTrainingConfig, load_forecaster_training_config
+from training.forecaster.config import (
+    ForecasterTrainingConfig,
+    check_sources,
+    load_forecaster_training_config,
+)
 from training.forecaster.deviation import (
     deviation_loss,
     evaluate_forecaster,
@@ -48,13 +51,17 @@ from training.forecaster.joint import (
 )
 from training.forecaster.model import GruForecaster
 from training.forecaster.trajectories import (
+    FEWEST_WELLS,
     make_virtual_trajectories,
     read_profile_trajectories,
     read_store_trajectories,
     untreated_only,
 )
+from training.progress import Advance, show_progress
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+PLATES_NAMED = 5
+"""Number of plates that are named in a line of text."""
 GRADIENT_NORM = 1.0  # norm to which longer gradients are clipped
 
 
@@ -88,12 +95,7 @@ def train_forecaster(
         checkpoint is of another training. An existing bundle is then unchanged.
     """
     config = load_forecaster_training_config(config_file)
-    if joint and config.data.representation != "both":
-        raise ConfigError(
-            "data.representation",
-            f"is {config.data.representation!r}; expected 'both' with --joint, "
-            "which needs embeddings and measures",
-        )
+    check_sources(config, joint=joint)
     fit = fit_joint_forecaster if joint else fit_forecaster
     return fit(load_plates(config, report), config, report)
 
@@ -201,13 +203,24 @@ def _split_untreated(
     Also seeds the random numbers of the training.
     """
     untreated = untreated_only(plates)
+    used = {plate.plate for plate in untreated}
+    unused = sorted({plate.plate for plate in plates} - used)
     training, validation = split_trajectories_by_plate(
         untreated, config.data.validation_share, config.run.seed
     )
     report(
-        f"{len(training)} training plates, {len(validation)} validation plates, "
+        f"{len(training)} training plates, {len(validation)} validation plates "
+        f"({', '.join(plate.plate for plate in validation[:PLATES_NAMED])}"
+        f"{', …' if len(validation) > PLATES_NAMED else ''}), "
+        f"{sum(len(plate.wells) for plate in untreated)} untreated wells, "
         f"{len(untreated[0].feature_names)} features"
     )
+    if unused:
+        report(
+            f"{len(unused)} plates left out, with fewer than {FEWEST_WELLS} untreated wells on two "
+            f"days: {', '.join(unused[:PLATES_NAMED])}"
+            f"{', …' if len(unused) > PLATES_NAMED else ''}"
+        )
     lightning.seed_everything(config.run.seed, verbose=False)
     return untreated, training, validation
 
@@ -293,14 +306,33 @@ def _run_training(module: ForecasterModule, config: ForecasterTrainingConfig) ->
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # hints about few workers and rare logging
-            _make_trainer(config, folder).fit(module, ckpt_path=last if last.exists() else None)
+            with show_progress("epochs at most", config.run.epochs) as advance:
+                _make_trainer(config, folder, advance).fit(
+                    module, ckpt_path=last if last.exists() else None
+                )
     module.load_state_dict(
         torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
     )
     module.cpu().eval()
 
 
-def _make_trainer(config: ForecasterTrainingConfig, folder: Path) -> lightning.Trainer:
+class EpochProgress(lightning.Callback):  # type: ignore[misc] # lightning is not typed here
+    """Callback that reports each epoch with its validation loss."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def on_validation_end(
+        self, trainer: lightning.Trainer, _module: lightning.LightningModule
+    ) -> None:
+        """Report the number of epochs that are done."""
+        loss = float(trainer.callback_metrics.get("validation", float("nan")))
+        self._advance(trainer.current_epoch + 1, f"validation loss {loss:.4f}")
+
+
+def _make_trainer(
+    config: ForecasterTrainingConfig, folder: Path, advance: Advance
+) -> lightning.Trainer:
     run = config.run
     best = ModelCheckpoint(folder, "best", monitor="validation", enable_version_counter=False)
     newest = ModelCheckpoint(folder, "last", enable_version_counter=False)
@@ -315,10 +347,10 @@ def _make_trainer(config: ForecasterTrainingConfig, folder: Path) -> lightning.T
         gradient_clip_val=GRADIENT_NORM,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[best, newest, stopping],
+        callbacks=[best, newest, stopping, EpochProgress(advance)],
         logger=TensorBoardLogger(folder, name="", version="curves"),
         enable_model_summary=False,
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=False,
         default_root_dir=folder,
     )
 

@@ -25,7 +25,7 @@ from simulation.kinds import Layout
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import WellPlan, plan_plate
 from store.sql_store import SqlStore
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 
 FEWEST_WELLS = 4
 """Fewest untreated wells of a plate; among fewer, a well decides its own reference."""
@@ -129,9 +129,9 @@ def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
     """
     kept: list[Trajectories] = []
     for plate in plates:
-        wells = np.flatnonzero(plate.untreated() & np.isfinite(plate.features).any(axis=(1, 2)))
-        if len(wells) >= FEWEST_WELLS and len(plate.days) > 1:
-            kept.append(_select_wells(plate, wells.tolist()))
+        imaged = np.isfinite(plate.features).any(axis=2) & plate.untreated()[:, None]  # (N, T)
+        if (imaged.sum(axis=1) > 1).sum() >= FEWEST_WELLS:
+            kept.append(_select_wells(plate, np.flatnonzero(imaged.any(axis=1)).tolist()))
     if len(kept) < 2:  # noqa: PLR2004 - one for training, one for validation
         raise ConfigError(
             "data",

@@ -1,4 +1,4 @@
-"""Base class of the training objectives, and the settings of all of them.
+"""Base class of the training objectives.
 
 An objective is a backbone, the layers that the objective adds to it, and a loss over a batch of
 well images. Each objective has one file; :mod:`training.objectives.registry` lists them.
@@ -6,164 +6,14 @@ well images. Each objective has one file; :mod:`training.objectives.registry` li
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
 
 import torch
 from lightly.utils import dist
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-
-
-class EmbeddingLayer(StrEnum):
-    """The layer whose output is the embedding."""
-
-    BACKBONE = "backbone"  # pooled features of the backbone
-    HEAD = "head"  # output of the objective's head: a projection, or predicted measures
-    BOTH = "both"  # `measures` with a companion: predicted measures and linear projection
-
-
-class CompanionLoss(StrEnum):
-    """The second loss that the objective ``measures`` adds to its own."""
-
-    NONE = "none"
-    SIMCLR = "simclr"
-    VICREG = "vicreg"
-
-
-class ViewSource(StrEnum):
-    """The images that the objective ``ntxent`` uses as views of one well image."""
-
-    AUGMENTATIONS = "augmentations"  # two augmented images, with planes as colours
-    PLANES = "planes"  # planes of one augmented image: the sharpest is the anchor
-
-
-class SimilarityBasis(StrEnum):
-    """The vectors from which the objective ``soft_ntxent`` computes the similarity of images."""
-
-    MEASURES = "measures"  # tissue measures of the clean images
-    EMBEDDING = "embedding"  # the embedding, without gradient
-
-
-class ObjectiveSettings(BaseModel):
-    """Settings of all objectives; ``docs/reference/objectives.md`` explains each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    layer: EmbeddingLayer = Field(
-        default=EmbeddingLayer.BACKBONE,
-        description="embedding: features of the backbone, output of the head, "
-        "or outputs of both heads (measures)",
-    )
-    temperature: float = Field(
-        default=0.2,
-        gt=0,
-        le=10,
-        description="simclr, ntxent, supcon, soft_ntxent, time_aware: temperature of the softmax",
-    )
-    hidden: int = Field(default=512, ge=1, description="width of hidden layers of the heads")
-    projection: int = Field(
-        default=128, ge=2, description="width of the space in which views are compared"
-    )
-    momentum: float = Field(
-        default=0.99,
-        ge=0,
-        lt=1,
-        description="byol, dino: momentum of the teacher at the start; grows to 1 along a cosine",
-    )
-    views_of: ViewSource = Field(
-        default=ViewSource.AUGMENTATIONS, description="ntxent: source of the views of an image"
-    )
-    anchor_is_positive: bool = Field(
-        default=False, description="ntxent: the anchor is one of its own positives"
-    )
-    positives_in_denominator: bool = Field(
-        default=True, description="ntxent: false removes the positives from the denominator"
-    )
-    supervised: bool = Field(
-        default=False, description="ntxent, triplet: images of one label are positives"
-    )
-    likeness_by: SimilarityBasis = Field(
-        default=SimilarityBasis.MEASURES,
-        description="soft_ntxent: basis of the similarity of two images",
-    )
-    likeness_width: float = Field(
-        default=0.3,
-        gt=0,
-        description="soft_ntxent: root mean square difference at which similarity is 0.61",
-    )
-    pull: float = Field(
-        default=0.3,
-        ge=0,
-        le=1,
-        description="soft_ntxent: target of an image of similarity 1, relative to the own view",
-    )
-    margin: float = Field(
-        default=0.2,
-        ge=0,
-        description="triplet: required distance between the farthest positive and the nearest "
-        "negative; 0: soft margin",
-    )
-    gap_weight: float = Field(
-        default=0.5, ge=0, description="time_aware: weight of the loss of the days apart"
-    )
-    gap_days: float = Field(
-        default=3.0, gt=0, description="time_aware: number of days that has the target 1"
-    )
-    companion: CompanionLoss = Field(
-        default=CompanionLoss.NONE, description="measures: loss that is added"
-    )
-    companion_weight: float = Field(
-        default=0.1, ge=0, le=0.3, description="measures: weight of the companion's loss"
-    )
-    companion_length: float = Field(
-        default=3.0,
-        gt=0,
-        description="measures, layer 'both': length of the companion's part of the embedding; "
-        "a predicted measure has a standard deviation of 1",
-    )
-    change_weight: float = Field(
-        default=0.5,
-        ge=0,
-        description="measures: weight of the change between two days of a well; "
-        "0 needs no pairs of days",
-    )
-    measures_hidden: int = Field(
-        default=0,
-        ge=0,
-        description="measures: width of a hidden layer in the head; 0: the head is linear",
-    )
-    dropout: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="measures: share of the features that are dropped before a head",
-    )
-    vicreg_weights: tuple[float, float, float] = Field(
-        default=(1.0, 1.0, 0.04),
-        description="vicreg: weights of invariance, variance and covariance; "
-        "the paper's 25, 25 and 1, divided by 25",
-    )
-    prototypes: int = Field(default=1024, ge=2, description="dino: width of the output")
-    student_temperature: float = Field(
-        default=0.1, gt=0, description="dino: temperature of the student"
-    )
-    teacher_temperature: float = Field(
-        default=0.04, gt=0, description="dino: temperature of the teacher"
-    )
-    mask_share: float = Field(
-        default=0.75, gt=0, lt=1, description="mae: share of patches that are masked"
-    )
-    decoder_width: int = Field(
-        default=128, ge=16, multiple_of=16, description="mae: width of the decoder"
-    )
-    decoder_depth: int = Field(default=2, ge=1, description="mae: number of blocks of the decoder")
-    normalised_patches: bool = Field(
-        default=True,
-        description="mae: the target of each masked patch has mean 0 and variance 1",
-    )
+from training.objectives.settings import EmbeddingLayer, ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -175,6 +25,8 @@ class BatchNeeds:
     untreated_pairs: bool = False  # `later` must be of wells that are untreated
     within_plate: bool = False  # each batch is of one plate
     labels: bool = False  # needs a known `label`
+    measures: bool = False  # needs known `measures`
+    planes: bool = False  # needs planes that differ, as each plane is a view
 
 
 class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here

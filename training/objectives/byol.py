@@ -9,7 +9,8 @@ from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Objective
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.teacher import Teacher, cosine_momentum
 
 

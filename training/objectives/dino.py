@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batch_plan import Batch
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Objective
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.teacher import Teacher, cosine_momentum
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from schemas.errors import ConfigError
 from training.data.batch_plan import Batch
-from training.objectives.base import BatchNeeds, EmbeddingLayer, Objective, ObjectiveSettings
+from training.objectives.base import BatchNeeds, Objective
+from training.objectives.settings import EmbeddingLayer, ObjectiveSettings
 
 HEAD_WIDTH = 16  # width of one attention head of the decoder
 

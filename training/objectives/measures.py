@@ -15,16 +15,10 @@ from torch.nn import functional
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.errors import ConfigError
 from training.data.batch_plan import Batch
-from training.objectives.base import (
-    BatchNeeds,
-    CompanionLoss,
-    EmbeddingLayer,
-    Objective,
-    ObjectiveSettings,
-    gather_from_processes,
-)
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.ntxent import contrastive_loss
 from training.objectives.positives import positive_mask
+from training.objectives.settings import CompanionLoss, EmbeddingLayer, ObjectiveSettings
 from training.objectives.simclr import make_projection_head
 from training.objectives.vicreg import make_vicreg_loss
 
@@ -64,7 +58,10 @@ class MeasuresObjective(Objective):
                 "expected 'head', or objective.companion = 'simclr' or 'vicreg'",
             )
         self.needs = BatchNeeds(
-            views=1 if alone else 2, day_pairs=settings.change_weight > 0, within_plate=True
+            views=1 if alone else 2,
+            day_pairs=settings.change_weight > 0,
+            within_plate=True,
+            measures=True,
         )
         width = settings.measures_hidden
         hidden = [nn.Linear(dimension, width), nn.ReLU()] if width else []

@@ -4,12 +4,14 @@ The variants differ in the views, the positives and the denominator. The default
 ``supervised`` gives SupCon's L_out (arXiv 2004.11362); without the positives in the denominator it
 is the decoupled loss of Yeh et al. 2021 (arXiv 2110.06848).
 
-``anchor_is_positive`` adds the anchor's own projection to its positives and to the denominator. The
-cosine of this pair is always 1, so only the denominator and the number of positives change. This is
-not variant 4 of B. Babu, "Determination of Drug Efficacy on Pancreatic Tumor 3D Spheroidal
-Tissues", master thesis, Technical University of Applied Sciences Würzburg-Schweinfurt with
-Fraunhofer TLZ-RT Würzburg, 2024: there the anchor is one of three views of an image, all of which
-are positives.
+With ``views_of = "planes"``, ``sharpest_copy`` adds an independently augmented view of the sharpest
+plane to the two other planes, as a third positive of the anchor. This is variant 4 of B. Babu,
+"Determination of Drug Efficacy on Pancreatic Tumor 3D Spheroidal Tissues", master thesis, Technical
+University of Applied Sciences Würzburg-Schweinfurt with Fraunhofer TLZ-RT Würzburg, 2024.
+
+``anchor_is_positive`` is its literal form: it adds the anchor's own projection to its positives and
+to the denominator. The cosine of this pair is always 1, so only the denominator and the number of
+positives change.
 """
 
 import torch
@@ -17,15 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batch_plan import Batch
-from training.objectives.base import (
-    BatchNeeds,
-    Objective,
-    ObjectiveSettings,
-    ViewSource,
-    gather_from_processes,
-)
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.planes import middle_plane_as_grey, planes_as_grey, sharpest_first
 from training.objectives.positives import number_images, positive_mask
+from training.objectives.settings import ObjectiveSettings, ViewSource
 from training.objectives.simclr import make_projection_head
 
 
@@ -85,7 +82,10 @@ class NTXent(Objective):
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
         self.of_planes = settings.views_of is ViewSource.PLANES
-        self.needs = BatchNeeds(views=1 if self.of_planes else 2, labels=settings.supervised)
+        one_view = self.of_planes and not settings.sharpest_copy
+        self.needs = BatchNeeds(
+            views=1 if one_view else 2, labels=settings.supervised, planes=self.of_planes
+        )
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -93,11 +93,7 @@ class NTXent(Objective):
 
         The views of all processes are compared.
         """
-        views = (
-            planes_as_grey(sharpest_first(batch.first))
-            if self.of_planes
-            else (batch.first, batch.second)
-        )
+        views = self._views(batch)
         count, device = len(batch.first), batch.first.device
         projections = gather_from_processes(self.head(torch.cat(self.backbone_features(*views))))
         images = number_images(count, len(views), device)
@@ -107,7 +103,7 @@ class NTXent(Objective):
             else None
         )
         is_anchor = torch.arange(count * len(views), device=device) < (
-            count if self.of_planes else count * len(views)
+            count if self.of_planes and not self.settings.every_view_anchors else count * len(views)
         )
         loss = contrastive_loss(
             projections,
@@ -118,6 +114,15 @@ class NTXent(Objective):
             positives_in_denominator=self.settings.positives_in_denominator,
         )
         return {"loss": loss}
+
+    def _views(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the views of each image, each (B, 3, side, side); of planes, the anchor first."""
+        if not self.of_planes:
+            return batch.first, batch.second
+        planes = planes_as_grey(sharpest_first(batch.first))
+        if not self.settings.sharpest_copy:
+            return planes
+        return *planes, planes_as_grey(sharpest_first(batch.second))[0]
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return the embeddings of images, (B, 3, side, side) → (B, D).

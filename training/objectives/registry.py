@@ -1,42 +1,50 @@
-"""The training objectives by name."""
+"""The training objectives by name; the class of an objective is imported when it is made.
 
-from torch import nn
+This module loads no torch, so that a wrong name is reported at once.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from schemas.errors import ConfigError
-from training.objectives.base import EmbeddingLayer, Objective, ObjectiveSettings
-from training.objectives.byol import BYOL
-from training.objectives.dino import DINO
-from training.objectives.mae import MAE
-from training.objectives.measures import MeasuresObjective
-from training.objectives.ntxent import NTXent
-from training.objectives.simclr import SimCLR
-from training.objectives.soft_ntxent import SoftNTXent
-from training.objectives.supcon import SupCon
-from training.objectives.time_aware import TimeAware
-from training.objectives.triplet import Triplet
-from training.objectives.vicreg import VICReg
+from training.objectives.settings import EmbeddingLayer, ObjectiveSettings
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    objective.name: objective
-    for objective in (
-        BYOL,
-        DINO,
-        MAE,
-        MeasuresObjective,
-        NTXent,
-        SimCLR,
-        SoftNTXent,
-        SupCon,
-        TimeAware,
-        Triplet,
-        VICReg,
-    )
+if TYPE_CHECKING:
+    from torch import nn
+
+    from training.objectives.base import Objective
+
+OBJECTIVES: Mapping[str, str] = {
+    "byol": "BYOL",
+    "dino": "DINO",
+    "mae": "MAE",
+    "measures": "MeasuresObjective",
+    "ntxent": "NTXent",
+    "simclr": "SimCLR",
+    "soft_ntxent": "SoftNTXent",
+    "supcon": "SupCon",
+    "time_aware": "TimeAware",
+    "triplet": "Triplet",
+    "vicreg": "VICReg",
 }
+"""Class of each objective, in the module of its name in this package."""
+
+
+def check_objective(name: str, settings: ObjectiveSettings) -> None:
+    """Raise ConfigError if there is no objective of a name, or it has no such layer."""
+    if name not in OBJECTIVES:
+        raise ConfigError("objective.name", f"is {name!r}; expected one of {', '.join(OBJECTIVES)}")
+    if settings.layer is EmbeddingLayer.BOTH and name != "measures":
+        raise ConfigError(
+            "objective.layer",
+            f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'",
+        )
 
 
 def make_objective(
-    name: str, backbone: nn.Module, dimension: int, settings: ObjectiveSettings
-) -> Objective:
+    name: str, backbone: "nn.Module", dimension: int, settings: ObjectiveSettings
+) -> "Objective":
     """Return the Objective of a name and settings over a backbone to features, (B, dimension).
 
     Raises
@@ -44,13 +52,7 @@ def make_objective(
     ConfigError
         If there is no such objective, or it cannot use this backbone or layer.
     """
-    if name not in OBJECTIVES:
-        raise ConfigError(
-            "objective.name", f"is {name!r}; expected one of {', '.join(sorted(OBJECTIVES))}"
-        )
-    if settings.layer is EmbeddingLayer.BOTH and name != MeasuresObjective.name:
-        raise ConfigError(
-            "objective.layer",
-            f"is 'both', which is for 'measures', not for {name!r}; expected 'backbone' or 'head'",
-        )
-    return OBJECTIVES[name](backbone, dimension, settings)
+    check_objective(name, settings)
+    module = importlib.import_module(f"training.objectives.{name}")
+    objective: Objective = getattr(module, OBJECTIVES[name])(backbone, dimension, settings)
+    return objective

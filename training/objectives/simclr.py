@@ -8,7 +8,8 @@ from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Objective
+from training.objectives.settings import ObjectiveSettings
 
 
 def make_projection_head(dimension: int, settings: ObjectiveSettings) -> nn.Module:

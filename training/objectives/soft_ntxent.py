@@ -14,14 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batch_plan import Batch
-from training.objectives.base import (
-    BatchNeeds,
-    Objective,
-    ObjectiveSettings,
-    SimilarityBasis,
-    gather_from_processes,
-)
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.positives import number_images
+from training.objectives.settings import ObjectiveSettings, SimilarityBasis
 from training.objectives.simclr import make_projection_head
 
 
@@ -79,7 +74,7 @@ class SoftNTXent(Objective):
 
     def __init__(self, backbone: nn.Module, dimension: int, settings: ObjectiveSettings) -> None:
         super().__init__(backbone, dimension, settings)
-        self.needs = BatchNeeds()
+        self.needs = BatchNeeds(measures=settings.likeness_by is SimilarityBasis.MEASURES)
         self.head = make_projection_head(dimension, settings)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings, gather_from_processes
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.ntxent import contrastive_loss
 from training.objectives.positives import number_images, positive_mask
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.simclr import make_projection_head
 
 

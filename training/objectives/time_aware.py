@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from schemas.errors import ConfigError
 from training.data.batch_plan import Batch
-from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings
+from training.objectives.base import BatchNeeds, Objective
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.simclr import make_nt_xent_loss, make_projection_head
 
 

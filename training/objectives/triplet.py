@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batch_plan import Batch
-from training.objectives.base import BatchNeeds, Objective, ObjectiveSettings, gather_from_processes
+from training.objectives.base import BatchNeeds, Objective, gather_from_processes
 from training.objectives.positives import number_images, positive_mask
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.simclr import make_projection_head
 
 

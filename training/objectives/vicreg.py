@@ -7,7 +7,8 @@ from lightly.loss import VICRegLoss
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
-from training.objectives.base import Objective, ObjectiveSettings
+from training.objectives.base import Objective
+from training.objectives.settings import ObjectiveSettings
 from training.objectives.simclr import make_projection_head
 
 

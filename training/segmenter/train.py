@@ -10,7 +10,6 @@ training.
 import hashlib
 import itertools
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from training.encoder.export import (
     export_onnx,
     replace_folder,
 )
+from training.progress import show_progress
 from training.segmenter.training_images import make_training_batch
 
 OUTPUT_NAME = "log_odds"
@@ -170,6 +170,11 @@ def fit_segmenter(
     return model
 
 
+def _steps_done(checkpoint: Path) -> int:
+    """Return the number of steps of a checkpoint; 0 if there is none."""
+    return int(torch.load(checkpoint, weights_only=True)["step"]) if checkpoint.exists() else 0
+
+
 def _save_checkpoint(
     path: Path, model: UNet, optimiser: torch.optim.Optimizer, steps_done: int
 ) -> None:
@@ -234,18 +239,10 @@ def train_segmenter(out: Path, *, seed: int, steps: int, threads: int) -> float:
     """
     torch.set_num_threads(threads)
     settings = SegmenterSettings(seed=seed, steps=steps)
-    started = time.monotonic()
-    recent: list[float] = []
-
-    def report_step(step: int, loss: float, rate: float) -> None:
-        recent.append(loss)
-        if (step + 1) % 20 == 0:
-            print(  # noqa: T201 - progress
-                f"step {step + 1}/{settings.steps}  loss {np.mean(recent):.4f}  "
-                f"rate {rate:.5f}  {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
-            recent.clear()
-
-    model = fit_segmenter(settings, out, report_step)
+    with show_progress("steps", steps, _steps_done(out / CHECKPOINT)) as advance:
+        model = fit_segmenter(
+            settings,
+            out,
+            lambda step, loss, rate: advance(step + 1, f"loss {loss:.4f}, rate {rate:.5f}"),
+        )
     return write_segmenter(model, settings, out / "bundle")

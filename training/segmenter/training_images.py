@@ -14,7 +14,7 @@ from simulation.optics import OPTICS, PLANES, Optics, choose_imaging_conditions,
 from simulation.plate import CULTURE_DAYS, VirtualPlate, plan_plate
 from simulation.scene import Floats, draw_scene, smooth_noise
 from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissue
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 
 _SIZE_PX = 448  # side of a rendered image
 _EXAMPLES_PER_PLANE = 2

@@ -1,12 +1,17 @@
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from inference.encoding.preprocessing import (
+    FUSION_NOISE,
+    FUSION_POWER,
+    FUSION_PX,
     SHORTER_SIDE,
     Crop,
     channel_planes,
     fitting_crop,
+    fuse_planes,
     preprocess,
 )
 from schemas.encoder_bundle import PlanePolicy, Preprocessing
@@ -54,6 +59,51 @@ def test_the_sharpest_plane_is_between_its_neighbours_and_replaces_missing_ones(
 
 def test_the_sharpest_plane_alone_fills_every_channel() -> None:
     assert channel_planes(11, 6, PlanePolicy.SHARPEST) == (6, 6, 6)
+
+
+def half_sharp_planes() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return a sharp image (h, w), and planes (2, h, w) that are blurred left and right."""
+    grain = np.random.default_rng(0).normal(60.0, 10.0, (SIDE, SIDE)).astype(np.float32)
+    blurred = cv2.GaussianBlur(grain, (0, 0), 3)
+    left = np.arange(SIDE)[None] < SIDE // 2
+    return grain, np.stack([np.where(left, blurred, grain), np.where(left, grain, blurred)])
+
+
+def test_fused_planes_are_sharp_where_one_of_them_is() -> None:
+    grain, planes = half_sharp_planes()
+    inner = np.r_[8 : SIDE // 2 - 12, SIDE // 2 + 12 : SIDE - 8]
+    error = np.abs(fuse_planes(planes) - grain)[8:-8, inner].mean()
+    assert error < 0.05 * np.abs(planes[0] - grain)[8:-8, 8 : SIDE // 2 - 12].mean()
+
+
+def test_each_fused_pixel_is_the_mean_weighted_by_the_energy_of_the_laplacian() -> None:
+    _, planes = half_sharp_planes()
+    fused = fuse_planes(planes)
+    reach, noise = np.arange(SIDE), (FUSION_NOISE * float(planes.max())) ** 2
+    assert planes.max() > 1
+    for y, x in ((40, 40), (50, 48), (30, 60)):
+        gauss = np.exp(-((reach[:, None] - y) ** 2 + (reach[None] - x) ** 2) / (2 * FUSION_PX**2))
+        energies = []
+        for plane in planes.astype(np.float64):
+            laplacian = -4 * plane[1:-1, 1:-1]
+            laplacian += plane[:-2, 1:-1] + plane[2:, 1:-1] + plane[1:-1, :-2] + plane[1:-1, 2:]
+            weight = gauss[1:-1, 1:-1]
+            energies.append((laplacian**2 * weight).sum() / weight.sum() + noise)
+        weights = np.array(energies) ** FUSION_POWER
+        expected = (planes[:, y, x] * weights).sum() / weights.sum()
+        assert fused[y, x] == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("plane_count", [1, 2, 5])
+def test_any_number_of_planes_is_fused_into_three_equal_channels(plane_count: int) -> None:
+    fused = settings(planes=PlanePolicy.EXTENDED_DEPTH)
+    pixels = preprocess(disc(128, planes=plane_count), 0, None, fused, SIDE)
+    assert pixels.shape == (3, SIDE, SIDE)
+    assert (pixels[0] == pixels[1]).all()
+    assert (pixels[0] == pixels[2]).all()
+    # Equal planes give the plane itself.
+    alone = settings(planes=PlanePolicy.SHARPEST)
+    assert pixels == pytest.approx(preprocess(disc(128), 0, None, alone, SIDE), abs=1e-5)
 
 
 @pytest.mark.parametrize("plane_count", [1, 2, 11])

@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from schemas.errors import ConfigError
-from training.data.augmentation import (
-    PRESETS,
-    Augmentation,
-    augment,
-    draw_augmentations,
-    get_preset,
-)
+from training.data.augmentation import augment, draw_augmentations
+from training.data.presets import PRESETS, Augmentation, get_preset
 
 pytestmark = pytest.mark.train
 

@@ -16,11 +16,11 @@ from training.data.batch_plan import (
     Batch,
     BatchPlan,
     DayPairs,
-    LabelKind,
     MeasureScale,
 )
 from training.data.batches import batches
 from training.data.crops import Cropping, PlateCrops, PlateNote, WellCrop, write_crops
+from training.data.labels import LabelKind
 
 pytestmark = pytest.mark.train
 

@@ -25,17 +25,18 @@ from store.sql_store import SqlStore
 from tests.real_data import real_data
 from tests.samples import NOW, observation, observation_data
 from training.data.archive import Archive
-from training.data.crops import Cropping, PlateCrops, PlateNote, WellCrop, write_crops
+from training.data.crops import Cropping, LeftOutImage, PlateCrops, PlateNote, WellCrop, write_crops
 from training.data.sources import (
     check_plates_disjoint,
     crops_from_archive,
     crops_from_store,
-    split_crops_by_plate,
+    split_crops,
 )
 
 SMALL = Cropping(side_px=64)
 PATTERN = "{plate}/day{day}/{well}_z{plane}.tif"
 DAYS = (7, 10)
+WELL_NAMES = ("B02", "B03", "B04", "C02", "C03")
 WELLS = 6
 
 
@@ -97,6 +98,23 @@ def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
     assert "does not fit the pattern" in reasons["VIRTUAL-0003-01/day07/overview.tif"]
     assert any("cut short" in reason or "damaged" in reason for reason in reasons.values())
     assert len(reasons) == 2
+
+
+def test_images_that_are_left_out_are_recorded_also_by_the_next_command(
+    drop: Path, cache: Path
+) -> None:
+    folder = drop / "VIRTUAL-0003-01" / "day07"
+    broken = min(folder.glob("*_z2.tif"))
+    broken.write_bytes(broken.read_bytes()[:400])
+    (folder / "overview.tif").write_bytes(b"")
+    archive = Archive(drop, PATTERN)
+    first: list[LeftOutImage] = []
+    again: list[LeftOutImage] = []
+    for found in (first, again):
+        plates = crops_from_archive(archive, cache, cropping=SMALL, record=found.append)
+    assert [each.plate for each in first] == ["", "VIRTUAL-0003-01"]
+    assert again == first
+    assert [plate.notes.without_scale for plate in plates if plate.notes] == [0, 0]
 
 
 def test_a_plate_is_read_again_only_when_its_images_change(drop: Path, cache: Path) -> None:
@@ -291,18 +309,20 @@ def made_up(cache: Path, names: list[str]) -> list[PlateCrops]:
 
 def test_plates_are_split_as_a_whole_and_equally_for_the_same_seed(tmp_path: Path) -> None:
     plates = made_up(tmp_path, [f"P{number}" for number in range(10)])
-    training, validation = split_crops_by_plate(plates, 0.2, seed=1)
+    split = split_crops(plates, 0.2, seed=1)
+    validation = split.validation
+    assert not split.shared_plate
     assert len(validation) == 2
-    assert sorted(plate.plate for plate in (*training, *validation)) == [
+    assert sorted(plate.plate for plate in (*split.training, *validation)) == [
         f"P{number}" for number in range(10)
     ]
-    assert [plate.plate for plate in split_crops_by_plate(plates, 0.2, seed=1)[1]] == [
+    assert [plate.plate for plate in split_crops(plates, 0.2, seed=1).validation] == [
         plate.plate for plate in validation
     ]
     assert (
         len(
             {
-                tuple(plate.plate for plate in split_crops_by_plate(plates, 0.2, seed=seed)[1])
+                tuple(plate.plate for plate in split_crops(plates, 0.2, seed=seed).validation)
                 for seed in range(5)
             }
         )
@@ -315,15 +335,16 @@ def test_one_plate_from_two_sources_is_not_divided(tmp_path: Path) -> None:
         tmp_path / "other", ["P1", "P2", "P3"]
     )
     for seed in range(5):
-        training, validation = split_crops_by_plate(plates, 0.3, seed)
-        assert {plate.plate for plate in training}.isdisjoint(plate.plate for plate in validation)
-        assert len(validation) == 2
+        split = split_crops(plates, 0.3, seed)
+        training = {plate.plate for plate in split.training}
+        assert training.isdisjoint(plate.plate for plate in split.validation)
+        assert len(split.validation) == 2
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_training_and_validation_have_at_least_one_plate(tmp_path: Path, share: float) -> None:
-    training, validation = split_crops_by_plate(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
-    assert len(training) == len(validation) == 1
+    split = split_crops(made_up(tmp_path, ["P1", "P2"]), share, seed=0)
+    assert len(split.training) == len(split.validation) == 1
 
 
 def test_a_plate_in_training_and_validation_is_refused(tmp_path: Path) -> None:
@@ -335,8 +356,37 @@ def test_a_plate_in_training_and_validation_is_refused(tmp_path: Path) -> None:
         check_plates_disjoint([one, two], [two, three])
 
 
-def test_one_plate_or_a_share_of_zero_cannot_be_split(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has only plate P1; expected two or more"):
-        split_crops_by_plate(made_up(tmp_path, ["P1"]), 0.2, seed=0)
+def test_one_plate_is_split_by_wells_so_that_no_well_is_in_both_parts(tmp_path: Path) -> None:
+    crops = [
+        WellCrop(
+            well,
+            day,
+            "",
+            "",
+            np.full((3, 64, 64), 10 * row, np.uint8),
+            np.full(11, row, np.float32),
+        )
+        for row, (well, day) in enumerate((well, day) for well in WELL_NAMES for day in DAYS)
+    ]
+    plate = write_crops(tmp_path, PlateNote("P1", "made up"), SMALL, crops)
+    assert plate is not None
+    split = split_crops([plate], 0.2, seed=0)
+    assert split.shared_plate == "P1"
+    (training,), (validation,) = split.training, split.validation
+    assert len(set(validation.wells)) == 1
+    assert len(validation) == len(DAYS)
+    assert set(training.wells) == set(WELL_NAMES) - set(validation.wells)
+    for part in (training, validation):
+        for row, well in enumerate(part.wells):
+            origin = 2 * WELL_NAMES.index(well) + DAYS.index(int(part.days[row]))
+            assert (part.crops[row] == 10 * origin).all()
+            assert (part.measures[row] == origin).all()
+    again = split_crops([plate], 0.2, seed=0)
+    assert again.training[0].folder == training.folder
+
+
+def test_one_well_or_a_share_of_zero_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one plate, P1, with one well; expected two or more"):
+        split_crops(made_up(tmp_path, ["P1"]), 0.2, seed=0)
     with pytest.raises(ConfigError, match=r"validation_share: is 0\.0; expected between 0 and 1"):
-        split_crops_by_plate(made_up(tmp_path, ["P1", "P2"]), 0.0, seed=0)
+        split_crops(made_up(tmp_path, ["P1", "P2"]), 0.0, seed=0)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.sources import split_crops_by_plate
+from training.data.sources import split_crops
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
+from training.encoder.load_data import load_crops
 from training.encoder.train import train_encoder
-from training.encoder.training_data import load_crops, make_batch_plan
+from training.encoder.training_data import make_batch_plan
 from training.encoder.validation import regress_measures, validate_encoder
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
@@ -64,11 +65,9 @@ def _of_random_weights(config: EncoderTrainingConfig) -> float:
     torch.manual_seed(1)
     backbone, dimension = make_backbone(config.model.backbone, "none", 3, config.model.input_size)
     objective = make_objective("measures", backbone, dimension, config.objective).eval()
-    training, held_out = split_crops_by_plate(
-        load_crops(config.data), config.data.validation_share, config.run.seed
-    )
+    split = split_crops(load_crops(config.data), config.data.validation_share, config.run.seed)
     found = validate_encoder(
-        objective, held_out, make_batch_plan(config, objective, training)
+        objective, split.validation, make_batch_plan(config, objective, split.training)
     ).measures_r2
     assert found is not None
     return found

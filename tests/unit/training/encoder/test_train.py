@@ -13,8 +13,9 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.errors import CollapseError, ConfigError
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
+from training.encoder.load_data import load_crops
 from training.encoder.train import TrainedEncoder, TrainingStatus, train_encoder
-from training.encoder.training_data import load_crops, make_batch_plan
+from training.encoder.training_data import make_batch_plan
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
 
@@ -195,7 +196,7 @@ def test_a_collapsed_encoder_stops_the_training(
     ("section", "keys", "words"),
     [
         ("data", {"virtual_plates": 0}, ["data: has no images", "[[data.archives]]"]),
-        ("data", {"virtual_plates": 1}, ["only plate", "expected two or more"]),
+        ("data", {"virtual_plates": 1, "virtual_wells": 1}, ["with one well", "expected two or"]),
         ("model", {"backbone": "resnet-18"}, ["model.backbone", "does not know"]),
         (
             "model",

@@ -33,7 +33,9 @@ def test_encoders_are_evaluated_once_and_compared_with_the_measures(tmp_path: Pa
         ("measures", "measures"),
         ("default", "encoder"),
     ]
-    written = json.loads((out / "rows" / f"{rows[1].encoder_id}.json").read_text(encoding="utf-8"))
+    (image_set,) = (out / "rows").iterdir()
+    assert image_set.name.startswith("virtual-")
+    written = json.loads((image_set / f"{rows[1].encoder_id}.json").read_text(encoding="utf-8"))
     for name in (
         "uncalibrated_mixed",
         "calibrated_both_mixed",
@@ -47,11 +49,14 @@ def test_encoders_are_evaluated_once_and_compared_with_the_measures(tmp_path: Pa
         assert written["numbers"][name] is not None
     assert written["numbers"]["variation_exposure"] < 0.05  # the preprocessing removes the exposure
     assert rows[0].numbers["uncalibrated_mixed"] > 0.4
+    assert written["numbers"]["proposed_ranking_weight"] in (0.0, 0.1)
+    assert rows[1].weight_proposal in (out / "table.txt").read_text(encoding="utf-8")
+    assert rows[0].weight_proposal == ""
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<table>" in page
     assert page.count("data:image/png") == 6  # one well and its five variants
     before = {
-        path: path.stat().st_mtime_ns for path in [*out.glob("rows/*"), *cache.rglob("*.np*")]
+        path: path.stat().st_mtime_ns for path in [*out.glob("rows/*/*"), *cache.rglob("*.np*")]
     }
     assert evaluate_bundles(["default"], out, cache_folder=cache, chosen=SMALL) == rows
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -76,6 +81,7 @@ def row(**numbers: float | None) -> EncoderRow:
         evaluated_on="abc",
         kind="encoder",
         dimension=3,
+        ranking_weight=0.0,
         numbers=numbers,
         points=points,
     )
@@ -101,11 +107,28 @@ def test_the_table_shows_known_metrics_and_a_dash_for_missing_ones() -> None:
     table = text_table(
         [row(knn=0.5, probe_10=None), row(knn=0.25, probe_10=0.4)],
         [ProxyCorrelation("knn", "uncalibrated_mixed", -0.5, 4)],
+        "virtual-0123",
     )
+    assert table.startswith("images: virtual-0123\n")
     assert "0.500" in table
     assert "–" in table
     assert "replicate mAP" not in table
     assert "-0.50 (4 encoders)" in table
+
+
+def test_the_proposed_weight_is_stated_with_its_reason() -> None:
+    proposed = row(
+        embedding_gain=0.031,
+        embedding_gain_low=0.012,
+        embedding_gain_plates=18.0,
+        proposed_ranking_weight=0.1,
+    )
+    assert proposed.weight_proposal == (
+        "one: ranking_weight is 0, proposed 0.1 (use the embedding): beside the measures it "
+        "changes the correlation with the true kill by +0.031 on average over 18 plates, at "
+        "least +0.012 with 95 % confidence"
+    )
+    assert proposed.weight_proposal in text_table([proposed], [], "virtual-0123")
 
 
 def test_no_metric_is_in_two_tables() -> None:

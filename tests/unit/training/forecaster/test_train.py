@@ -24,7 +24,7 @@ from tests.forecaster_samples import (
     ignore_progress,
     linear_plate,
 )
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 from training.forecaster.config import (
     ForecasterDataSection,
     load_forecaster_training_config,

@@ -9,8 +9,8 @@ import torch
 
 from schemas.errors import ConfigError
 from tests.objective_samples import doubles, objective_of, sample_batch
-from training.objectives.base import ObjectiveSettings
 from training.objectives.mae import MAE
+from training.objectives.settings import ObjectiveSettings
 
 pytestmark = pytest.mark.train
 

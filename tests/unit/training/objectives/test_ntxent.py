@@ -71,6 +71,31 @@ def test_the_sharpest_plane_is_the_anchor_and_the_others_its_views(
     assert objective.needs.views == 1
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_another_view_of_the_sharpest_plane_is_a_third_positive(
+    every: bool,  # noqa: FBT001 - cases
+) -> None:
+    objective = objective_of(
+        "ntxent",
+        temperature=T,
+        views_of="planes",
+        sharpest_copy=True,
+        every_view_anchors=every,
+    )
+    batch = sample_batch()
+    copy = planes_as_grey(sharpest_first(batch.second))[0]
+    z = projected(objective, *planes_as_grey(sharpest_first(batch.first)), copy)
+    anchors = 24 if every else 6
+    expected = slow(z, list("abcdef") * 4, anchors, itself=False, in_denominator=True)
+    loss = objective.loss(batch)["loss"]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert objective.needs.views == 2
+    # The cosine with the copy depends on the weights, unlike that of a vector with itself.
+    loss.backward()
+    similar = (z[:6] * z[18:]).sum(axis=1)
+    assert (np.abs(similar - 1) > 1e-4).all()
+
+
 def test_the_sharpest_plane_is_found_at_any_position() -> None:
     sharp = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     blurred = [

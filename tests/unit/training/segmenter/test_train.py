@@ -8,7 +8,7 @@ import torch
 
 from inference.tissue.onnx_segmenter import OnnxSegmenter, load_segmenter
 from simulation.microscope import virtual_microscopes
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 from training.segmenter.train import (
     SegmenterSettings,
     UNet,
