@@ -175,9 +175,9 @@ def folders_to_close(
         folders_of[image.plate].add(image.folder)
         plate_at[image.path] = image.plate
     for plate, folder in map_folders.items():
-        around = folder_around(folder, plates_in) or ""
-        plates_in[around].add(plate)
-        folders_of[plate].add(around)
+        nearest = folder_around(folder, plates_in) or ""
+        plates_in[nearest].add(plate)
+        folders_of[plate].add(nearest)
     closing = {
         folder
         for folder, plates in plates_in.items()

@@ -79,7 +79,7 @@ class OnnxEncoder:
 
         Embeddings of parts with different names are never compared.
         """
-        field_um = self._bundle.card.preprocessing.field_um
+        field_um = self._card.preprocessing.field_um
         return fitting_crop(image.planes.shape[1:], image.um_per_px, field_um).name
 
     def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:

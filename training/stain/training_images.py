@@ -19,7 +19,7 @@ from simulation.fluorescence import true_cells
 from simulation.kinds import RendererName
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, WellPlan
-from training.data.virtual_plates import FIRST_TRAINING_SEED
+from training.data.seeds import FIRST_TRAINING_SEED
 
 WELLS_OF_A_PLATE = 12
 SIZE_PX = 384  # side of a rendered image
