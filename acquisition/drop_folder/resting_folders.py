@@ -186,11 +186,11 @@ def folders_to_close(
         and folder_around(folder.rpartition("/")[0], plates_in) is None
     }
     for path in files:
-        around = folder_around(path, closing)
-        if around is not None and not (
-            is_done(path) and plate_at.get(path, "") in {*plates_in[around], ""}
+        inside = folder_around(path, closing)
+        if inside is not None and not (
+            is_done(path) and plate_at.get(path, "") in {*plates_in[inside], ""}
         ):
-            closing.discard(around)
+            closing.discard(inside)
     while spread := {
         folder
         for folder in closing
