@@ -133,7 +133,7 @@ def ingest(service: ServiceProcess) -> float:
     write_plates(made, [few], days=(LIVE_DAY,))
     shutil.copytree(made / "drop", service.drop, dirs_exist_ok=True)
     service.wait_for(lambda: len(service.events("image.stored")) >= len(few.plate.wells), LIMIT_S)
-    return float(statistics.median(each["ms"] for each in service.events("image.stored")))
+    return statistics.median(float(each["ms"]) for each in service.events("image.stored"))
 
 
 def rank(service: ServiceProcess) -> list[float]:

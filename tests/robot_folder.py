@@ -82,7 +82,7 @@ class EndedVersions:
         self.read: list[str] = []  # the paths of every call
 
     def ended_files(self, paths: Iterable[str]) -> list[FileVersion]:
-        wanted = list(paths)
+        wanted = dict.fromkeys(paths)
         self.read += wanted
         return [version for version in self.versions if version.path in wanted]
 
@@ -121,7 +121,7 @@ class RobotFolder:
     ) -> DropFolder:
         """Return a source of this folder that calls ``before_reading`` before it reads a file."""
         return DropFolder(
-            DropFolderSettings(**({"path": self.root, "pattern": PATTERN} | settings)),
+            DropFolderSettings(**({"path": self.root, "pattern": PATTERN} | settings)),  # type: ignore[arg-type] # mypy mixes the values
             EndedVersions(*ended),
             closed=closed,
             in_flight=in_flight,

@@ -245,7 +245,7 @@ class ListedFolder:
                 "is empty and was not before; expected the robot's files: is the share mounted?",
             )
         self.resting.wake(self.resting.missing(found.skipped))
-        for resting in self.resting.due(now_s, self.listing.started_s):
+        for resting in self.resting.due(now_s):
             inside = list(list_inside(start=resting.folder.path))
             if fingerprint_of(inside, self._basis) == resting.folder.fingerprint:
                 counts = count_passed_over(version.path for version in inside)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
 
 from acquisition.drop_folder.name_marks import name_of_original, plate_key
 from schemas.closed_folder import ClosedFolder
@@ -51,6 +50,7 @@ class RestingFolders:
         self._folders: dict[str, RestingFolder] = {}
         self._awoken: dict[str, RestingFolder] = {}  # whose plate maps are not read again yet
         self._settled_at_s: dict[str, float] = {}  # of awoken folders that were listed
+        self._turn_s = float("-inf")  # time up to which listings of resting folders were due
 
     def __contains__(self, path: object) -> bool:
         return path in self._folders
@@ -126,23 +126,20 @@ class RestingFolders:
         keys = {key for plate in plates for key in _keys_of(plate)}
         return [path for path, each in self._folders.items() if not keys.isdisjoint(each.keys)]
 
-    def due(self, now_s: float, since_s: float) -> list[RestingFolder]:
+    def due(self, now_s: float) -> list[RestingFolder]:
         """Return the folders to list now, those first whose listing is the oldest.
 
         Each folder is listed once in ``LONGEST_REST_S``. The listings are spread over this time.
-
-        Parameters
-        ----------
-        now_s
-            The present time in s.
-        since_s
-            The time of the last call.
         """
         in_order = sorted(self._folders.values(), key=lambda each: each.listed_s)
-        share = min(1.0, (now_s - since_s) / LONGEST_REST_S)
-        at_once = ceil(share * len(in_order))
         unlisted = sum(each.listed_s == float("-inf") for each in in_order)
-        return in_order[: max(at_once, unlisted)]
+        if unlisted or not in_order:
+            self._turn_s = now_s
+            return in_order[:unlisted]
+        interval_s = LONGEST_REST_S / len(in_order)
+        turns = int((now_s - self._turn_s) / interval_s)
+        self._turn_s += turns * interval_s
+        return in_order[:turns]
 
 
 def folders_to_close(
@@ -186,11 +183,11 @@ def folders_to_close(
         and folder_around(folder.rpartition("/")[0], plates_in) is None
     }
     for path in files:
-        around = folder_around(path, closing)
-        if around is not None and not (
-            is_done(path) and plate_at.get(path, "") in {*plates_in[around], ""}
+        inside = folder_around(path, closing)
+        if inside is not None and not (
+            is_done(path) and plate_at.get(path, "") in {*plates_in[inside], ""}
         ):
-            closing.discard(around)
+            closing.discard(inside)
     while spread := {
         folder
         for folder in closing

@@ -1,11 +1,14 @@
 """Closed plates: when a plate is closed, and what makes it live again."""
 
 import json
+import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from daemon.microscope.wrong_images import LATELY_S, LIST_S, WrongImages
 from daemon.plate_states import AUDIT_S, PlateStates, basis_of
 from schemas.calibration import MethodRequest
 from schemas.messages import AlertKind
@@ -272,3 +275,22 @@ def test_the_running_service_ranks_a_closed_plate_again_after_each_late_correcti
     assert json.loads((service.folder / "rankings" / PLATE / "latest.json").read_text())[
         "revision"
     ] == revisions(service)
+
+
+def test_a_plate_whose_journal_changed_in_the_last_days_is_imaged_lately(
+    site: Site, tmp_path: Path
+) -> None:
+    journals = tmp_path / "state" / "journal"
+    lately = WrongImages(tmp_path / "state", site.store, clock := Seconds()).plates_imaged_lately
+    assert lately() == set()
+    journals.mkdir(parents=True)
+    for name, changed_s in (("P-1-day07", 0.0), ("old-day10", -3 * LATELY_S)):
+        (journals / f"{name}.jsonl").write_text("")
+        os.utime(journals / f"{name}.jsonl", (1e9 + changed_s, 1e9 + changed_s))
+    clock.now_s = 1e9 + 60.0
+    assert lately() == {"P-1"}
+    os.utime(journals / "old-day10.jsonl", (1e9, 1e9))  # a late entry about a wrong image
+    clock.now_s += LIST_S
+    assert lately() == {"P-1", "old"}
+    clock.now_s += LATELY_S
+    assert lately() == set()
