@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("--prior", action="store_true", help="print the prior")
     parser.add_argument("--prior-seed", type=int, default=8_100)
     parser.add_argument("--prior-laboratories", type=int, default=2, help="of each renderer")
-    parser.add_argument("--prior-plates", type=int, default=3)
+    parser.add_argument("--prior-plates", type=int, default=2)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     first, count, plates = (
