@@ -47,7 +47,7 @@ from inference.deterioration.calibration import Calibration, Prediction, calibra
 from inference.deterioration.intervals import LeftOutPlate, plate_slope
 from simulation.kinds import Layout, Mechanism, RendererName
 from simulation.laboratories.laboratory import draw_laboratory
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY, VirtualPlate
 
 Array = npt.NDArray[np.float64]
 MEASURES = Reading("", "measures")
@@ -81,17 +81,26 @@ def observe_laboratory(
 ) -> list[LaboratoryPlate]:
     """Return the plates of a laboratory whose compounds kill by visible mechanisms.
 
-    Divided plates have the combination of the first plate.
+    Divided plates have the combination of the first plate, with its kills in other wells.
     """
     laboratory = replace(draw_laboratory(seed, renderer), mechanisms=tuple(Mechanism))
     scopes = laboratory.plates(plates, size_px=SIZE_PX, layout=layout)
     if layout is Layout.DIVIDED:
-        first = scopes[0].plate
         scopes = tuple(
-            replace(scope, plate=replace(first, index=scope.plate.index, name=scope.plate.name))
-            for scope in scopes
+            replace(scope, plate=with_plan_of(scope.plate, scopes[0].plate)) for scope in scopes
         )
     return observe_plates(scopes, [], out, StageTimes(), wells=60)
+
+
+def with_plan_of(plate: VirtualPlate, first: VirtualPlate) -> VirtualPlate:
+    """Return a plate with the treatments of another plate and its kills in random treated wells."""
+    treated = [number for number, plan in enumerate(first.wells) if plan.treatment]
+    order = np.random.default_rng([plate.seed, plate.index]).permutation(treated)
+    wells = list(first.wells)
+    for number, other in zip(treated, order, strict=True):
+        kill = first.wells[other].readout_kill
+        wells[number] = replace(first.wells[number], readout_kill=kill)
+    return replace(first, index=plate.index, name=plate.name, wells=tuple(wells))
 
 
 def winkler_score(low: Array, high: Array, measured: Array) -> float:
@@ -308,7 +317,7 @@ def main() -> None:
     parser.add_argument("--prior", action="store_true", help="print the prior")
     parser.add_argument("--prior-seed", type=int, default=8_100)
     parser.add_argument("--prior-laboratories", type=int, default=2, help="of each renderer")
-    parser.add_argument("--prior-plates", type=int, default=3)
+    parser.add_argument("--prior-plates", type=int, default=2)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     first, count, plates = (
