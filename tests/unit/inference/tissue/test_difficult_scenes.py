@@ -186,6 +186,16 @@ def test_dirt_in_an_empty_well_is_not_tissue(seed: int) -> None:
     assert measures["pieces"] == 0
 
 
+def test_wide_fibres_in_an_empty_well_are_not_tissue() -> None:
+    fibres = np.zeros((SIDE, SIDE), np.uint8)
+    for start, end in (((60, 0), (330, 380)), ((0, 150), (470, 390))):
+        cv2.line(fibres, start, end, 2, 13, cv2.LINE_AA)
+        cv2.line(fibres, start, end, 1, 7, cv2.LINE_AA)
+    found, measures = segment(expose(np.select([fibres == 2, fibres == 1], [1.2, 0.2], 0.0)))
+    assert found.is_empty
+    assert measures["pieces"] == 0
+
+
 @pytest.mark.parametrize("side", [600, 1024])
 def test_an_empty_well_of_a_larger_image_is_empty(side: int) -> None:
     found, measures = segment(expose(np.zeros((side, side))))
