@@ -46,6 +46,7 @@ MIN_CERTAIN_SHARE: Final = 0.35
 
 Less may be the dark rim of tissue whose middle was taken as background.
 """
+_MIN_TISSUE_SHARE = 0.1  # of a body of fibres and tissue
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -103,7 +104,7 @@ def _segment_dark_tissue(
     usable = resize_mask(coarse.field & ~chosen.foreign, transmitted.shape) & ~prepared.marks
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
     outline = outline_body(transmitted, dark, coarse, chosen, edge)
-    body = outline.body & ~prepared.marks
+    body = _without_fibres(outline.body & ~prepared.marks)
     if coarse.hides_tissue and not body.any():
         return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
@@ -121,6 +122,12 @@ def _segment_dark_tissue(
         prepared.restore_light(np.exp(coarse.surface)),
         _doubts(coarse, chosen, body, edge),
     )
+
+
+def _without_fibres(body: Bools) -> Bools:
+    """Return a body, (h, w), or an empty one if fibres and scratches are nearly all of it."""
+    left = np.count_nonzero(body & ~find_fibres(body))
+    return body if left > _MIN_TISSUE_SHARE * np.count_nonzero(body) else np.zeros_like(body)
 
 
 def _full_cover(mask: Bools) -> npt.NDArray[np.uint8]:
