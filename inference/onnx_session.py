@@ -36,7 +36,7 @@ def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = intra_op_threads
-    # A plan of the memory of a run takes 26 MiB more with the default encoder, and saves no time.
+    # A plan of the memory of a run holds more memory, and saves no time with the default encoder.
     options.enable_mem_pattern = False
     # A spinning thread would use the core that reads the next image.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

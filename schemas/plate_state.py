@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class PlateState(StrEnum):
-    """How far the current run of a plate is."""
+    """The progress of the current run of a plate."""
 
     COLLECTING = "collecting"
     """There is no final ranking, and a ranking uses every image so far, or no image has arrived."""

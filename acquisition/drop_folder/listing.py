@@ -13,7 +13,7 @@ from schemas.well_image import FileVersion
 
 @dataclass
 class ListedEntries:
-    """What a listing has met besides files."""
+    """Skipped folders and links that a listing has met."""
 
     skipped: set[str] = field(default_factory=set)  # the skipped folders that exist
     has_link: bool = False

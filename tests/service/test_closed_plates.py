@@ -1,4 +1,4 @@
-"""Closed plates: when a plate is closed, and what makes it live again."""
+"""Closed plates: the time at which a plate is closed, and the changes that make it live again."""
 
 import json
 import os
