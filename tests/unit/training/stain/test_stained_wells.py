@@ -12,6 +12,8 @@ from simulation.microscope import virtual_microscopes
 from training.stain.stained_wells import read_stained_wells
 from training.stain.train import train_stain
 
+pytestmark = pytest.mark.train
+
 DEAD_WEIGHT = 1 / 0.6  # of the simulated stains
 
 
