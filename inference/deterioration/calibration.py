@@ -293,12 +293,12 @@ def _nested_predictions(
                     places = np.ix_(groups == one, [number], groups == other)
                     errors[places] = of_candidate.errors[groups[out] == other]
     nested = []
-    for out in range(count):
+    for place in range(count):
         evaluated = [
             replace(each, errors=of_candidate)
-            for each, of_candidate in zip(candidates, errors[out], strict=True)
+            for each, of_candidate in zip(candidates, errors[place], strict=True)
         ]
-        nested.append(_select(evaluated, groups != groups[out]).predicted[out])
+        nested.append(_select(evaluated, groups != groups[place]).predicted[place])
     return nested
 
 
