@@ -12,7 +12,7 @@ from tests.service.test_calibrations import calibrated, imaged
 from tests.service_process import ServiceProcess
 from tests.small_plates import write_assayed_plates
 
-PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 7))
+PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 5))
 *ASSAYED, WITHOUT_ASSAY = PLATES
 READOUT_DAY = 10
 WAITING = timedelta(minutes=20)  # less than the readout deadline of the site
@@ -20,7 +20,7 @@ WAITING = timedelta(minutes=20)  # less than the readout deadline of the site
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a drop folder of six virtual plates on two days, five of them with assays."""
+    """Return a drop folder of four virtual plates on two days, three of them with assays."""
     out = tmp_path_factory.mktemp("archive")
     drop = write_assayed_plates(out, len(PLATES), seed=21, days=(7, READOUT_DAY))
     (drop / WITHOUT_ASSAY / f"{WITHOUT_ASSAY}.assay.csv").unlink()

@@ -10,14 +10,14 @@ import pytest
 from tests.service_process import ServiceProcess
 from tests.small_plates import write_assayed_plates
 
-PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 6))
+PLATES = tuple(f"VIRTUAL-0021-0{number}" for number in range(1, 5))
 *ASSAYED, OWN = PLATES
 
 
 @pytest.fixture(scope="module")
-def five_assayed_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a drop folder of five virtual plates of 18 wells with assays, days 7 and 10."""
-    out = tmp_path_factory.mktemp("five")
+def assayed_plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a drop folder of four virtual plates of 18 wells with assays, days 7 and 10."""
+    out = tmp_path_factory.mktemp("assayed")
     return write_assayed_plates(out, len(PLATES), seed=21, days=(7, 10))
 
 
@@ -43,14 +43,14 @@ def assay_alerts(service: ServiceProcess) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_deterioration(
-    empty_service: ServiceProcess, five_assayed_plates: Path
+def test_a_plate_is_ranked_by_departure_until_plates_have_assays_then_by_deterioration(
+    empty_service: ServiceProcess, assayed_plates: Path
 ) -> None:
     service = empty_service
     folder = service.folder / "rankings" / OWN
     by_departure = [(plate, 10, 1, "departure") for plate in ASSAYED]
     for plate in ASSAYED:
-        add_plate(service, five_assayed_plates, plate)
+        add_plate(service, assayed_plates, plate)
     assert service.run_once().returncode == 0
     assert revisions(service) == by_departure
     first = service.drop / ASSAYED[0] / f"{ASSAYED[0]}.assay.csv"
@@ -70,7 +70,7 @@ def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_de
             in alert["message"]
         )
         for plate in ASSAYED:
-            shutil.copy(five_assayed_plates / plate / f"{plate}.assay.csv", service.drop / plate)
+            shutil.copy(assayed_plates / plate / f"{plate}.assay.csv", service.drop / plate)
         service.wait_for(
             lambda: [
                 learned
@@ -79,7 +79,7 @@ def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_de
             ]
         )
         assert revisions(service) == by_departure  # an assay makes no ranking stale
-        add_plate(service, five_assayed_plates, OWN)
+        add_plate(service, assayed_plates, OWN)
         service.wait_for((folder / "latest.json").exists)
     learned = len(service.events("calibration.learned"))
     [ranking] = service.rankings(OWN)
@@ -102,15 +102,15 @@ def test_a_plate_is_ranked_by_departure_until_four_plates_have_assays_then_by_de
 
 
 def test_an_assay_file_is_ingested_on_a_day_without_new_images(
-    empty_service: ServiceProcess, five_assayed_plates: Path
+    empty_service: ServiceProcess, assayed_plates: Path
 ) -> None:
     service = empty_service
-    add_plate(service, five_assayed_plates, OWN)
+    add_plate(service, assayed_plates, OWN)
     for day in ("day07", "day10"):
         shutil.rmtree(service.drop / OWN / day)
     assert service.run_once().returncode == 0
     wrong = (
-        (five_assayed_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
+        (assayed_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
     )
     (service.drop / OWN / f"{OWN}.assay.csv").write_text(wrong)
     assert service.run_once().returncode == 0
@@ -119,7 +119,7 @@ def test_an_assay_file_is_ingested_on_a_day_without_new_images(
         "line 1 has columns ['position', 'viability_percent']; expected well,viability_percent"
         in alert["message"]
     )
-    shutil.copy(five_assayed_plates / OWN / f"{OWN}.assay.csv", service.drop / OWN)
+    shutil.copy(assayed_plates / OWN / f"{OWN}.assay.csv", service.drop / OWN)
     assert service.run_once().returncode == 0
     with service.store() as store:
         [assay] = store.assays()

@@ -41,8 +41,10 @@ class StainedSite(Site):
     def assayed(self, name: str, number: int) -> PlateMap:
         """Store the images and the assay of a plate, and return its map."""
         plate = self.add(small(name, number), days=(7, 10))
+        noise = np.random.default_rng(number)
         viability = {
-            entry.well: 100 * (1 - KILLS.get(entry.treatment, 0.0)) for entry in plate.entries
+            entry.well: 100 * (1 - KILLS.get(entry.treatment, 0.0)) + float(noise.normal(0, 1))
+            for entry in plate.entries
         }
         self.store.save_assay(Assay(plate=name, viability_percent=viability), self.now)
         return plate

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from daemon.config import load_config
+from daemon.tissue_analysis import TissueMethod
 from daemon.wiring import open_service
 from inference.ports import Segmenter
 from inference.ranking.image_notes import BY_EMBEDDING, LEFT_OUT
@@ -56,7 +57,8 @@ def run_once(service: ServiceProcess) -> Ranking:
     """Run the service with the refusing segmenter in this process; return its last ranking."""
     config = load_config(service.config)
     with open_service(config, file=service.config, once=True) as running:
-        running.images = replace(running.images, segmenter=RefusingSegmenter())
+        refusing = TissueMethod(RefusingSegmenter())
+        running.images = replace(running.images, tissue=refusing)
         running.run(once=True)
     return service.rankings()[-1]
 

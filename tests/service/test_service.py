@@ -114,11 +114,12 @@ def test_a_second_run_publishes_nothing_again(ranked_copy: ServiceProcess) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_twenty_kills_lose_and_double_no_image_ranking_or_message(
+def test_seven_kills_lose_and_double_no_image_ranking_or_message(
     ranked_service: ServiceProcess, tmp_path: Path
 ) -> None:
-    result = run_campaign(ranked_service, tmp_path / "killed", kills=20, seed=20)
-    assert (result.kills, result.images, result.rankings) == (20, WELLS * len(DAYS), 2)
+    # `python -m benchmarks.faults` kills more often.
+    result = run_campaign(ranked_service, tmp_path / "killed", kills=7, seed=20)
+    assert (result.kills, result.images, result.rankings) == (7, WELLS * len(DAYS), 2)
     assert (result.lost, result.doubled, result.differing) == (0, 0, 0)
     assert result.missing_messages == (0, 0)
     assert result.conflicts == (0, 0)

@@ -79,12 +79,11 @@ def test_a_status_lists_blocking_alerts_first_and_needs_no_store() -> None:
         ENCODER_ID,
         MEASURED_BY,
         NOW,
-        outbox,
         lambda: None,
         RejectedFiles([]),
         standing_alerts=lambda: alerts.standing,
+        plates=("P1",),
     )
-    assert status.message().plates == ("P1",)
     outbox.is_full = True
     message = json.loads(status.message().model_dump_json())
     assert message["plates"] == ["P1"]
