@@ -56,10 +56,12 @@ _IMAGE_CODE = (
             "fragments",
             "masks",
             "measures",
+            "openings",
             "optical_density",
             "outline",
             "prepared_plane",
             "ranked_measures",
+            "shadow",
             "tissue_choice",
         )
     ),
