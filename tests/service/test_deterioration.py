@@ -109,9 +109,7 @@ def test_an_assay_file_is_ingested_on_a_day_without_new_images(
     for day in ("day07", "day10"):
         shutil.rmtree(service.drop / OWN / day)
     assert service.run_once().returncode == 0
-    wrong = (
-        (assayed_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
-    )
+    wrong = (assayed_plates / OWN / f"{OWN}.assay.csv").read_text().replace("well,", "position,")
     (service.drop / OWN / f"{OWN}.assay.csv").write_text(wrong)
     assert service.run_once().returncode == 0
     [alert] = assay_alerts(service)

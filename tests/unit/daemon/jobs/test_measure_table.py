@@ -8,6 +8,7 @@ import pandas as pd
 import tifffile
 
 from daemon.jobs.measure_table import write_measures
+from daemon.tissue_analysis import TissueMethod
 from schemas.tissue import Segmentation, Unsure
 
 
@@ -35,7 +36,7 @@ def test_a_refused_image_has_a_row_with_the_reason_and_without_measures(tmp_path
         [dark, bright],
         tmp_path / "m.csv",
         None,
-        DarkFieldsRefused(),
+        TissueMethod(DarkFieldsRefused()),
         pieces=tmp_path / "p.csv",
         um_per_px=1.0,
         bits=8,
