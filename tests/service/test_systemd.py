@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -180,7 +181,7 @@ def test_a_unit_is_valid_and_its_exposure_is_at_most_15(unit: str) -> None:
     ("action", "last"),
     [
         ("install", "systemctl daemon-reload"),
-        ("upgrade", "systemctl start --no-block spherorank"),
+        ("upgrade", "mv -T /opt/spherorank/.previous.new /opt/spherorank/previous"),
         ("rollback", "systemctl start --no-block spherorank"),
         ("uninstall", "systemctl daemon-reload"),
     ],
@@ -189,7 +190,7 @@ def test_the_installation_script_prints_its_commands_and_changes_nothing(
     action: str, last: str
 ) -> None:
     done = subprocess.run(
-        [str(INSTALL), action, "--dry-run"],
+        [str(INSTALL), action, "--dry-run", "--python", sys.executable],
         capture_output=True,
         text=True,
         check=False,
