@@ -147,13 +147,8 @@ class DueDays:
             Start of the service, while the calibration of the plate's line needs pending images;
             then the plate gets no first ranking until the deadline.
         """
-        seen = self.store.imaged(plate_map.plate, self.encoder_id)
-        state = _PlateState(
-            plate_map=plate_map,
-            now=self.clock(),
-            seen=seen,
-            images=select_images(seen, plate_map),
-            all_rankings=self.store.rankings(plate_map.plate),
+        state = self._state(
+            plate_map,
             is_waiting=is_waiting,
             all_is_in=all_is_in,
             catching_up_since=catching_up_since,
@@ -174,17 +169,7 @@ class DueDays:
         If the readout has a final ranking and no day is unranked, no day becomes due by the time
         that passes: :meth:`of_plate` returns nothing until an input changes.
         """
-        seen = self.store.imaged(plate_map.plate, self.encoder_id)
-        state = _PlateState(
-            plate_map=plate_map,
-            now=self.clock(),
-            seen=seen,
-            images=select_images(seen, plate_map),
-            all_rankings=self.store.rankings(plate_map.plate),
-            is_waiting=False,
-            all_is_in=True,
-            catching_up_since=None,
-        )
+        state = self._state(plate_map, is_waiting=False, all_is_in=True, catching_up_since=None)
         imaged = {image.day for image in state.images}
         unranked: dict[int, str] = {}
         for day in range(plate_map.dosed_on_day + 1, plate_map.readout_day + 1):
@@ -195,6 +180,27 @@ class DueDays:
                     unranked[day] = digest
         readout = _newest(state.rankings, plate_map.readout_day)
         return Progress(readout is not None and readout.final, unranked)
+
+    def _state(
+        self,
+        plate_map: PlateMap,
+        *,
+        is_waiting: bool,
+        all_is_in: bool,
+        catching_up_since: datetime | None,
+    ) -> _PlateState:
+        """Read the images and rankings of a plate from the store."""
+        seen = self.store.imaged(plate_map.plate, self.encoder_id)
+        return _PlateState(
+            plate_map=plate_map,
+            now=self.clock(),
+            seen=seen,
+            images=select_images(seen, plate_map),
+            all_rankings=self.store.rankings(plate_map.plate),
+            is_waiting=is_waiting,
+            all_is_in=all_is_in,
+            catching_up_since=catching_up_since,
+        )
 
     def _due_day(self, state: _PlateState, day: int) -> Due | None:
         """Return a culture day with images as Due, or None if it is not due."""
