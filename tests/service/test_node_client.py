@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -59,7 +60,7 @@ class NodeClient:
             if line.endswith("\n")
         ]
 
-    def __enter__(self) -> "NodeClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
