@@ -16,6 +16,7 @@ from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, with_surface
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
+    erode_mask,
     fill_holes,
     fill_lumens,
     label_parts,
@@ -92,6 +93,11 @@ class _EdgeSlopes:
 
     steepest: Floats  # (h, w): largest slope nearby, as texture widens a region beyond its edge
     floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
+
+    @property
+    def least(self) -> float:
+        """Slope that an edge exceeds."""
+        return self.floor + max(MIN_EDGE, self.floor / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +198,14 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     return _measure_regions(dark, _outline_regions(solid, _edge_slopes(coarse, 5)), coarse)
 
 
+def has_edge(coarse: CoarsePlane, tissue: Bools) -> bool:
+    """Return whether the outline of a tissue, (h, w), has an edge; that of a cloud fades away."""
+    slopes = _edge_slopes(coarse, 11)
+    outline = slopes.steepest[tissue & ~erode_mask(tissue, _OUTLINE_PX)]
+    edge = len(outline) / max(float((1 / np.maximum(outline, 1e-4)).sum()), 1e-9)
+    return edge > slopes.least
+
+
 def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
     labels, stats = label_parts(solid)
@@ -213,7 +227,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
         distance=np.asarray(distance, np.float32),
         edge=edge,
         sharpest_edge=label_quantiles(label, steepest, count),
-        has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
+        has_edge=edge > slopes.least,
     )
 
 

@@ -33,16 +33,18 @@ _MIN_CORE_SHARE = 0.5  # of the tissue; around a smaller core the middle is that
 _MIN_BODY_AREA = 0.1  # of a body relative to the largest; a smaller one is a fragment
 _COMPACT_SOLIDITY = 0.9  # of a body without chains of cells
 _FEW_BODIES = 6
-_FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.93
+_FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.915
 """Smallest median solidity of the bodies, of few and of many, that are no fragments.
 
-Round organoids have 0.93 to 0.97 and fragments of cell clumps 0.79 to 0.91. A few bodies may be
+Round organoids have 0.92 to 0.97 and fragments of cell clumps 0.76 to 0.91. A few bodies may be
 ragged: tissue falls apart into many fragments.
 """
 _BLOCKS = 6  # per side of the field
-_MIN_BLOCKS = (
-    0.4  # share of blocks with a body, in a culture of many; fragments are around a centre
-)
+_MIN_BLOCKS = 0.3
+"""Share of the blocks with a body in a culture of many bodies.
+
+Fifteen bodies at any places have 0.33 or more. Fragments are around a centre.
+"""
 _SPREAD_SHARE = 0.95  # of the tissue; a single stray clump does not change it
 
 

@@ -75,6 +75,13 @@ MIN_BODIES_SIGNAL: Final = 0.0005
 
 Real images of organoids have 0.0006 and more, loose cells and debris up to 0.0004.
 """
+_ROUND_BODIES = 0.65  # signal of many bodies that are surely round, relative to the limits
+_ROUND_SHARE = 0.8
+"""Share of round bodies in the area of many bodies that are surely round.
+
+Organoids have 0.88 and more. Dirt and loose cells, which lie beside each other, have less than 0.7.
+"""
+_ROUND_SOLIDITY, _ROUND_ELONGATION = 0.88, 1.5  # of a round body, at least and at most
 _FAINT_BODIES = 0.8  # signal of many bodies that may be loose cells, relative to the limits
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
@@ -84,6 +91,7 @@ _FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
 _MIN_CROSSING_THINNESS = 5.0  # of bent or crossing fibres, the same
 _MAX_FIBRE_SOLIDITY = 0.43  # of bent or crossing fibres; tissue in pieces has 0.44 and more
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
+_CHAIN_ELONGATION = 6.0  # largest elongation of a chain of bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
 _MIN_SMALL_DARKNESS = 0.7  # relative to the dark limit
 
@@ -208,9 +216,22 @@ def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
     signal = small.strength[dark] * small.half_width_px[dark] / SIDE_PX
     mean = float((signal * area).sum() / area.sum())
     together = mean * float(np.sqrt(area.sum() / small.labels.size))
-    if mean < share * MIN_BODY_SIGNAL and together < share * MIN_BODIES_SIGNAL:
+    strongest = max(mean / MIN_BODY_SIGNAL, together / MIN_BODIES_SIGNAL)
+    if strongest < share and (
+        strongest < share * _ROUND_BODIES or _share_of_round(small, bodies) < _ROUND_SHARE
+    ):
         return np.zeros_like(bodies)
     return bodies
+
+
+def _share_of_round(small: CandidateRegions, bodies: Chosen) -> float:
+    """Return the share of round bodies in the area of the bodies, which are given by label."""
+    round_px = sum(
+        small.area_px[label]
+        for label in np.flatnonzero(bodies & (small.elongation < _ROUND_ELONGATION))
+        if solidity(small.labels == label) > _ROUND_SOLIDITY
+    )
+    return float(round_px / small.area_px[bodies].sum())
 
 
 def _choose_many(small: CandidateRegions, bodies: Chosen) -> ChosenTissue:
@@ -228,12 +249,14 @@ def _choose_many(small: CandidateRegions, bodies: Chosen) -> ChosenTissue:
 def _thin(small: CandidateRegions) -> Chosen:
     """Return, by label, the small regions that are long and thin, as fibres and scratches are.
 
-    A chain of bodies that touch each other is long, but as wide as the other bodies.
+    A chain of bodies that touch each other is long, but as wide as the other bodies. A straight
+    chain of six bodies or more is improbable.
     """
     thin = small.area_px > _FIBRE_THINNESS * np.pi * small.half_width_px**2
     by_area = np.repeat(small.half_width_px[1:], small.area_px[1:].astype(int))
     usual = float(np.median(by_area)) if len(by_area) else 0.0
-    return np.asarray(thin & (small.half_width_px < _FIBRE_TO_BODY * usual))
+    narrow = small.half_width_px < _FIBRE_TO_BODY * usual
+    return np.asarray(thin & narrow | (small.elongation > _CHAIN_ELONGATION))
 
 
 def _bent_or_crossing_fibres(regions: CandidateRegions) -> Chosen:
