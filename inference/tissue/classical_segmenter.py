@@ -129,6 +129,8 @@ def _segment_dark_tissue(
 
 def _without_fibres(body: Bools) -> Bools:
     """Return a body, (h, w), or an empty one if fibres and scratches are nearly all of it."""
+    if not body.any():
+        return body
     left = np.count_nonzero(body & ~find_fibres(body))
     return body if left > _MIN_TISSUE_SHARE * np.count_nonzero(body) else np.zeros_like(body)
 

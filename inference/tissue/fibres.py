@@ -47,7 +47,7 @@ def find_fibres(debris: Bools) -> Bools:
     labels, length, slenderness = _measure_slenderness(debris)
     fibres = slenderness > _SURE_FIBRE_SLENDERNESS
     fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
-    return np.asarray(fibres[labels])
+    return np.asarray(fibres[labels]) if fibres.any() else np.zeros_like(debris)
 
 
 def _measure_slenderness(
