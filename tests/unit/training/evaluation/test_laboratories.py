@@ -4,9 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.laboratories import LOG_COLUMNS, append_log, draw_laboratories, log_lines, summarise
-from benchmarks.laboratory_plates import LaboratoryPlate
-from benchmarks.laboratory_protocol import (
+from schemas.plate_map import Group
+from simulation.kinds import HiddenMechanism, Mechanism, RendererName
+from simulation.laboratories.laboratory import Laboratory
+from simulation.microscope import NO_MECHANISM
+from training.evaluation.laboratories import (
+    LOG_COLUMNS,
+    append_log,
+    draw_laboratories,
+    log_lines,
+    summarise,
+)
+from training.evaluation.laboratory_plates import LaboratoryPlate
+from training.evaluation.laboratory_protocol import (
     LEFT_OUT,
     MIXED,
     Reading,
@@ -17,10 +27,6 @@ from benchmarks.laboratory_protocol import (
     predicted_percent,
     without_mechanism,
 )
-from schemas.plate_map import Group
-from simulation.kinds import HiddenMechanism, Mechanism, RendererName
-from simulation.laboratories.laboratory import Laboratory
-from simulation.microscope import NO_MECHANISM
 
 MEASURES = Reading("", "measures")
 RUN = ("2026-11-30", "0.1.0+test", 1, 6, "a b c", 12, 60, 512)
