@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.evaluation.laboratories import draw_laboratories
 from benchmarks.predicted_stain import (
     PREDICTED,
     accuracy,
@@ -26,6 +25,7 @@ from schemas.plate_map import Group
 from simulation.fluorescence import cells_after
 from simulation.kinds import Mechanism, RendererName
 from simulation.microscope import NO_MECHANISM
+from training.evaluation.laboratories import draw_laboratories
 from training.evaluation.laboratory_plates import LaboratoryPlate
 from training.evaluation.laboratory_protocol import LEFT_OUT, MIXED, Fold, Reading
 
