@@ -46,14 +46,15 @@ def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> li
         If a file cannot be written, or a file of this name holds another ranking. A later call
         writes the remaining files.
     """
-    if ranking.plate in (".", "..") or "/" in ranking.plate:
+    home = folder / ranking.plate
+    if ranking.plate in (".", "..") or home.parent != folder:  # also C:x on Windows
         raise OutputError(
             folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id"
         )
     lead = ranking.model_dump(mode="json", include={"plate", "day", "revision", "final"})
     return write_revision(
         Revision(
-            folder / ranking.plate,
+            home,
             _RankingIdentity.model_validate(ranking),
             {
                 f"{ranking.name}.json": lambda: ranking.model_dump_json(indent=2) + "\n",
