@@ -6,6 +6,7 @@ The command line reads it once; all other parts receive plain values. Only this 
 
 import hashlib
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -659,13 +660,19 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     Raises
     ------
     ConfigError
-        If the configuration has no microscope, or its ``plan`` cannot be carried out.
+        If the configuration has no microscope, its ``plan`` cannot be carried out, or this is
+        Windows.
     """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         raise ConfigError(
             "source.kind",
             f'is "{config.source.kind}"; expected "micromanager" and a table [source.micromanager]',
+        )
+    if sys.platform == "win32":
+        raise ConfigError(
+            "source.kind",
+            'is "micromanager", which works on Linux only; expected "drop_folder" on Windows',
         )
     named = {
         field.name: getattr(section, field.name)

@@ -33,6 +33,11 @@ class _RankingIdentity(RevisionIdentity):
         """Run, culture day and revision: a ranking of a later day is newer than any revision."""
         return self.run, self.day, self.revision
 
+    @property
+    def subject(self) -> str:
+        """The plate (id)."""
+        return self.plate
+
 
 def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> list[Path]:
     """Write the missing files of a ranking below ``folder`` and return the paths of all its files.

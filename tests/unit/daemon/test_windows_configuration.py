@@ -1,12 +1,13 @@
-"""Paths of Windows in the configuration and in names, checked with its rules of paths."""
+"""The configuration on Windows: paths with drive letters, backslashes and shares."""
 
+import sys
 from pathlib import Path, PureWindowsPath
 
 import pytest
 from sqlalchemy import make_url
 
 from acquisition.drop_folder.folder_identity import Mount, folder_identity, share_folder
-from daemon.config import anchored_url, load_config
+from daemon.config import anchored_url, load_config, microscope_settings
 from schemas.errors import ConfigError
 
 BASE = PureWindowsPath(r"C:\ProgramData\SpheroRank")
@@ -61,3 +62,17 @@ def test_backslashes_in_single_quotation_marks_are_read(tmp_path: Path) -> None:
     config = tmp_path / "spherorank.toml"
     config.write_text("[source]\npath = 'D:\\robot\\new'\n")
     assert PureWindowsPath(load_config(config).source.path.name) == PureWindowsPath(r"D:\robot\new")
+
+
+def test_a_microscope_is_refused_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "spherorank.toml"
+    file.write_text(
+        '[source]\nkind = "micromanager"\n[source.micromanager]\nconfig = "scope.cfg"\n'
+        'a1_um = [0, 0]\nstage_limits_um = "unchecked"\n'
+    )
+    config = load_config(file)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ConfigError, match='works on Linux only; expected "drop_folder"'):
+        microscope_settings(config)
