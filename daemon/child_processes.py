@@ -9,6 +9,8 @@ from multiprocessing.connection import wait
 
 import structlog
 
+from daemon.stop_signals import STOP_SIGNALS
+
 
 def prepare_child_process() -> None:
     """Log warnings only, ignore stop signals, and end this process when its parent ends.
@@ -17,8 +19,8 @@ def prepare_child_process() -> None:
     workers itself: Ctrl-C in a terminal and systemd send their signals to every process.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
