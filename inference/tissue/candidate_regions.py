@@ -54,7 +54,9 @@ _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _OPEN_RING_COVERAGE = 0.6  # a ring that covers less of its disc is no tissue, also if it is cut
 _RING_MIDDLE = 0.5  # radius of the middle of a cut ring relative to the ring
 _MAX_CIRCLE_ERROR = 0.015  # distance of a bubble's edge from a circle, relative to the radius
-_MIN_ARC = 1 / 3  # share of the circle inside the image
+_NEAR_CIRCLE = 0.03  # distance from a circle of an outline that lies on it, the same
+_MIN_ARC = 0.3  # share of the circle on which the outline lies
+_SECTOR = np.pi / 18  # angle that counts as a part of the arc if the outline is on the circle there
 _MIN_CIRCLE_POINTS = 6
 _FLOOR_MARGIN_PX = 6
 _SHARPEST = 0.9  # quantile of the slopes along an outline
@@ -312,13 +314,14 @@ def _cut_rings(
 
 
 def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
-    """Return x, y and radius of the circle on which the hull of a region, (h, w), lies inside.
+    """Return x, y and radius of the circle on which the outline of a region, (h, w), lies inside.
 
-    None is returned if the hull is no circle, or too little of it is inside the image. The circle
+    None is returned if the hull is no circle, or too little of the outline lies on it. The circle
     is fitted by least squares (Kåsa, IEEE Trans. Instrum. Meas. 25, 8, 1976).
     """
     contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.convexHull(max(contours, key=len)).reshape(-1, 2).astype(np.float64)
+    outline = max(contours, key=len)
+    hull = cv2.convexHull(outline).reshape(-1, 2).astype(np.float64)
     inside = (hull >= _OUTLINE_PX).all(axis=1)
     inside &= (hull < np.array(region.shape[::-1]) - _OUTLINE_PX).all(axis=1)
     points = hull[inside]
@@ -329,9 +332,12 @@ def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
     radius = float(np.sqrt(max(rest + x * x + y * y, 1.0)))
     offset = points - (x, y)
     error = float(np.sqrt(np.mean((np.hypot(*offset.T) - radius) ** 2)))
-    angles = np.sort(np.arctan2(offset[:, 1], offset[:, 0]))
-    unseen = float(np.diff(angles, append=angles[0] + 2 * np.pi).max())
-    if error > _MAX_CIRCLE_ERROR * radius or unseen > 2 * np.pi * (1 - _MIN_ARC):
+    if error > _MAX_CIRCLE_ERROR * radius:
+        return None
+    dx, dy = (outline.reshape(-1, 2) - (x, y)).T
+    on_circle = np.abs(np.hypot(dx, dy) - radius) < _NEAR_CIRCLE * radius
+    sectors = np.unique((np.arctan2(dy, dx)[on_circle] / _SECTOR).astype(int))
+    if len(sectors) * _SECTOR < 2 * np.pi * _MIN_ARC:
         return None
     return float(x), float(y), radius
 
