@@ -17,7 +17,10 @@ The second limit is for many thin parts.
 _MAX_FIBRES = 3  # more thin parts are chains of cells
 _MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
 _MAX_THICKENING = 1.6
-"""Half width of a fibre at its thickest place relative to the mean one; crossing fibres have 1.4."""
+"""Half width of a fibre at its thickest place relative to the mean one.
+
+Fibres that cross each other have 1.4. Tissue with fibres across it has 2 and more.
+"""
 _SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Bools = npt.NDArray[np.bool_]
