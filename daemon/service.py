@@ -25,6 +25,7 @@ from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
+from daemon.notifications import Notifications
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_states import PlateStates
@@ -75,6 +76,7 @@ class Service:
     missing_images: MissingImages
     specimens: Specimens
     deliveries: Deliveries
+    notifications: Notifications
     alerts: Alerts
     metrics: Metrics
     status: ServiceStatus
@@ -275,6 +277,7 @@ class Service:
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
+        self.notifications.check()
         self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
         live = {*self.states.live_plates(), *imaged, *self._unranked}

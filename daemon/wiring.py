@@ -46,6 +46,7 @@ from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndec
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
 from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
+from daemon.notifications import Notifications
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
@@ -524,6 +525,12 @@ def open_service(
                 config.publisher.must_ack,
                 timedelta(hours=config.publisher.ack_within_h),
                 alerts,
+                now,
+            ),
+            notifications=Notifications(
+                config.notify.state_file if config.notify.is_configured else None,
+                alerts,
+                status.started_at,
                 now,
             ),
             alerts=alerts,
