@@ -129,7 +129,7 @@ copy_units() {
         if [ "$dry_run" = yes ] || [ -e "$1/systemd/$name" ]; then
             run install -m 0644 "$1/systemd/$name" "$units/$name"
         elif [ -e "$units/$name" ]; then
-            control disable --now "$name"
+            control disable --now "$name" || true
             run rm -f "$units/$name"
         fi
     done
@@ -140,7 +140,10 @@ copy_units() {
         ;;
     esac
     control daemon-reload
-    control try-restart spherorank-notify.service
+    if [ "$dry_run" = yes ] || [ -e "$units/spherorank-notify.service" ]; then
+        # A channel that cannot be used delays no upgrade of the service.
+        control try-restart --no-block spherorank-notify.service || true
+    fi
 }
 
 is_running() {

@@ -196,7 +196,7 @@ def test_a_unit_is_valid_and_its_exposure_is_at_most_15(unit: str) -> None:
 @pytest.mark.parametrize(
     ("action", "last"),
     [
-        ("install", "systemctl try-restart spherorank-notify.service"),
+        ("install", "systemctl try-restart --no-block spherorank-notify.service"),
         ("upgrade", "mv -T /opt/spherorank/.previous.new /opt/spherorank/previous"),
         ("rollback", "systemctl start --no-block spherorank"),
         ("uninstall", "systemctl daemon-reload"),
