@@ -17,13 +17,13 @@ class HttpSink:
 
     def __init__(self, port: int = 0, code: int = 200) -> None:
         self.code = code
-        self.posts: list[tuple[str, str]] = []  # path and content
+        self.posts: list[tuple[str, str]] = []  # headers and content
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(handler) -> None:  # noqa: N805 - self is the sink
                 content = handler.rfile.read(int(handler.headers["Content-Length"])).decode()
                 if self.code == 200:
-                    self.posts.append((handler.path, content))
+                    self.posts.append((str(handler.headers), content))
                 handler.send_response(self.code)
                 handler.send_header("Content-Length", "0")
                 handler.end_headers()
@@ -41,8 +41,8 @@ class HttpSink:
 
     @property
     def text(self) -> str:
-        """Everything that was posted."""
-        return "\n".join(content for _, content in self.posts)
+        """Everything that was posted, with the headers."""
+        return "\n".join(headers + content for headers, content in self.posts)
 
 
 class MailSink:

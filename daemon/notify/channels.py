@@ -29,6 +29,8 @@ _APPRISE_LOG.propagate = False  # its texts may contain URLs
 _ASSET = AppriseAsset(
     app_id="SpheroRank",
     app_desc="SpheroRank",
+    app_url="",
+    image_url_mask="",  # the icons of apprise are on another server
     storage_mode=PersistentStoreMode.MEMORY,
 )
 

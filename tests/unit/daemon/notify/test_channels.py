@@ -41,6 +41,14 @@ def test_a_text_reaches_a_web_server_and_a_mail_server(tmp_path: Path) -> None:
     assert "plate P1: alert disk" in part.get_content()
 
 
+def test_a_chat_receives_a_text_without_addresses_of_other_servers(tmp_path: Path) -> None:
+    with serving(HttpSink()) as chat:
+        (channel,) = opened(tmp_path, f"ntfy://127.0.0.1:{chat.port}/lab\n")
+        assert channel.send("SpheroRank: test", "plate P1: alert disk") == ""
+    assert chat.bodies[0]["message"] == "plate P1: alert disk"
+    assert "https://" not in chat.text
+
+
 def test_a_channel_names_its_line_and_scheme_only(tmp_path: Path) -> None:
     (channel,) = opened(tmp_path, f"\njson://user:{HIDDEN}@127.0.0.1:1/hook\n")
     assert channel.where == f"{tmp_path}/notify.urls, line 2 (json)"
