@@ -437,6 +437,28 @@ class HealthSection(_Section):
     http: Annotated[str, AfterValidator(_host_port)] = "127.0.0.1:9464"
 
 
+class NotifySection(_Section):
+    """Settings of the process that notifies people of alerts and rankings."""
+
+    urls: tuple[str, ...] = ()  # apprise URLs without passwords and tokens
+    # File of mode 0600 with further apprise URLs, one a line, or the credential notify.urls.
+    urls_file: Path | None = None
+    # After a notification, further events of this time are sent together.
+    interval_s: float = Field(default=300.0, ge=0, le=86_400)
+    # Folder of the state file, which the process writes and the service reads.
+    state: Path = Path("notify")
+
+    @property
+    def is_configured(self) -> bool:
+        """True if there is a channel, so that the process is expected to run."""
+        return bool(self.urls) or self.urls_file is not None
+
+    @property
+    def state_file(self) -> Path:
+        """The file with the state of the channels."""
+        return self.state / "state.json"
+
+
 class Config(BaseSettings):
     """All settings with their defaults.
 
@@ -457,6 +479,7 @@ class Config(BaseSettings):
     publisher: PublisherSection = PublisherSection()
     output: OutputSection = OutputSection()
     health: HealthSection = HealthSection()
+    notify: NotifySection = NotifySection()
 
     @property
     def digest(self) -> str:
@@ -588,8 +611,9 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
         key = next(part for part in reversed(location) if part in model.model_fields)
         return where, f"is missing; expected {model.model_fields[key].description}"
     expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    # A wrong value of the store may hold a password.
-    found = "a wrong value" if location[0] == "store" else repr(problem["input"])
+    # A wrong value of these sections may hold a password.
+    is_secret = location[0] in ("store", "notify")
+    found = "a wrong value" if is_secret else repr(problem["input"])
     return where, f"is {found}; expected {expected}"
 
 
@@ -629,6 +653,13 @@ def _anchored(config: Config, base: Path) -> Config:
             ),
             "publisher": config.publisher.model_copy(
                 update={"keys": base / config.publisher.keys.expanduser()}
+            ),
+            "notify": config.notify.model_copy(
+                update={
+                    "urls_file": config.notify.urls_file
+                    and base / config.notify.urls_file.expanduser(),
+                    "state": base / config.notify.state.expanduser(),
+                }
             ),
             "output": config.output.model_copy(
                 update={

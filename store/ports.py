@@ -331,6 +331,10 @@ class Outbox(Protocol):
         """Record that messages up to this sequence number were sent on the PUB socket."""
         ...
 
+    def unpublished(self) -> int:
+        """Return the number of committed messages that were not sent on the PUB socket."""
+        ...
+
 
 class FinalMessage(Protocol):
     """The message of a final ranking: its sequence number, ranking and time."""
