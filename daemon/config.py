@@ -421,6 +421,7 @@ class OutputSection(_Section):
 
     rankings: Path = Path("rankings")
     logs: Path = Path("logs")
+    log_days: int = Field(default=90, ge=1, le=36_500)  # daily log files are kept this long
     # Less free space on the disk of the store or of the rankings raises an alert.
     min_free_bytes: int = Field(default=1_000_000_000, ge=0)
 
@@ -656,6 +657,11 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
 def systemd_socket() -> str | None:
     """Return the address of systemd's notification socket, or None without systemd."""
     return os.environ.get("NOTIFY_SOCKET")
+
+
+def journal_stream() -> str | None:
+    """Return ``device:inode`` of the socket of systemd's journal, or None without systemd."""
+    return os.environ.get("JOURNAL_STREAM")
 
 
 def credentials_folder() -> Path | None:

@@ -590,6 +590,7 @@ def open_messages(
             must_ack=settings.must_ack,
             keys=configured_keys(config),
             logs=config.output.logs,
+            log_days=config.output.log_days,
         ),
         snapshot,
         alerts,
