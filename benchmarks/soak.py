@@ -45,6 +45,7 @@ from benchmarks.soak_result import (
     flatness,
 )
 from benchmarks.soak_robot import Event, Robot, start_of_day
+from daemon.retention import Kind
 from tests.service_process import ServiceProcess
 from tests.small_disk import SmallDisk, small_disk
 
@@ -75,6 +76,10 @@ min_free_bytes = 1_000_000
 
 [health]
 http = ""
+
+[retention]
+messages_days = 1
+pictures_days = 1
 """
 
 
@@ -108,6 +113,7 @@ class Result:
     unexpected_ends: tuple[int, ...]  # exit codes of the service when it was not killed
     stored: Stored
     received: tuple[Received, ...]
+    pruned: Mapping[str, int]  # rows that retention deleted, by kind
     memory: Flatness
     descriptors: Flatness
 
@@ -155,6 +161,7 @@ class Result:
                 f"rankings missing {each.missing_rankings}"
                 for number, each in enumerate(self.received, 1)
             ),
+            f"deleted by retention: {_counts(self.pruned) or 'nothing'}",
             f"alerts: {_counts(self.received[0].alerts)}",
             f"memory in MB: {self.memory.text(1e6)}",
             f"descriptors: {self.descriptors.text(1)}",
@@ -214,6 +221,7 @@ class Soak:
             unexpected_ends=tuple(self.unexpected_ends),
             stored=self._compare(),
             received=received,
+            pruned=self._pruned(),
             memory=memory,
             descriptors=descriptors,
         )
@@ -319,6 +327,13 @@ class Soak:
     def _compare(self) -> Stored:
         with self.service.store() as store:
             return compare_store(store, self.service.config, self.robot)
+
+    def _pruned(self) -> Mapping[str, int]:
+        """Return the rows that retention deleted, by kind, as the log has them."""
+        pruned: Counter[str] = Counter()
+        for event in self.service.events("store.pruned"):
+            pruned.update({kind: event[kind] for kind in Kind if kind in event})
+        return pruned
 
     def _stop(self) -> None:
         """Stop the service in order, and end the subscribers."""

@@ -29,6 +29,7 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_states import PlateStates
 from daemon.processing_limit import ProcessingLimit
+from daemon.retention import DailyPruning
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
@@ -75,6 +76,7 @@ class Service:
     missing_images: MissingImages
     specimens: Specimens
     deliveries: Deliveries
+    pruning: DailyPruning
     alerts: Alerts
     metrics: Metrics
     status: ServiceStatus
@@ -275,6 +277,7 @@ class Service:
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
+        self.pruning.step()
         self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
         live = {*self.states.live_plates(), *imaged, *self._unranked}

@@ -53,6 +53,7 @@ from daemon.plate_states import PlateStates, basis_of
 from daemon.processing_limit import ProcessingLimit
 from daemon.reports.ranking_files import newest_written, write_ranking
 from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
+from daemon.retention import DailyPruning, open_retention
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
@@ -526,6 +527,7 @@ def open_service(
                 alerts,
                 now,
             ),
+            pruning=DailyPruning(open_retention(config, store, now)),
             alerts=alerts,
             metrics=metrics,
             status=status,
