@@ -10,9 +10,9 @@ clock of the service is ``--factor`` times faster than that of this computer.
 
 At the end the store, the files of the rankings and the messages that two subscribers received are
 compared with everything the robot wrote. The service is killed in the first quarter only, so that
-one process runs through the other three; its memory and its open descriptors are compared between
-the second and the last quarter. The exit code is 1 if anything is lost, stored twice or missing, or
-has grown.
+one process runs through the other three. The median of its memory and the least number of its open
+descriptors are compared between the second and the last quarter. The exit code is 1 if anything is
+lost, stored twice or missing, or if memory or descriptors have grown.
 """
 
 import argparse

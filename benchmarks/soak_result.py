@@ -69,7 +69,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Flatness:
-    """Medians of one quantity in the second and the last quarter of a run."""
+    """One quantity in the second and the last quarter of a run."""
 
     second: float
     last: float
@@ -80,7 +80,7 @@ class Flatness:
         return self.last / self.second
 
     def text(self, unit: float) -> str:
-        """Return both medians in a unit, and their ratio, as text."""
+        """Return both values in a unit, and their ratio, as text."""
         return (
             f"second quarter {self.second / unit:.1f}, last {self.last / unit:.1f}, "
             f"ratio {self.ratio:.3f}"
@@ -93,7 +93,10 @@ class Flatness:
 
 
 def flatness(samples: Sequence[Sample], hours: float) -> tuple[Flatness, Flatness]:
-    """Return the Flatness of the memory in bytes, and of the number of descriptors."""
+    """Return the Flatness of the median memory in bytes, and of the least number of descriptors.
+
+    The least number leaves out files that are open for a moment, such as a folder that is listed.
+    """
 
     def quarter(number: int) -> list[Sample]:
         return [each for each in samples if number - 1 <= 4 * each.hour / hours < number]
@@ -101,7 +104,7 @@ def flatness(samples: Sequence[Sample], hours: float) -> tuple[Flatness, Flatnes
     second, last = quarter(2), quarter(4)
     return (
         Flatness(median(s.memory_bytes for s in second), median(s.memory_bytes for s in last)),
-        Flatness(median(s.descriptors for s in second), median(s.descriptors for s in last)),
+        Flatness(min(s.descriptors for s in second), min(s.descriptors for s in last)),
     )
 
 
