@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from schemas.errors import OutputError
+from schemas.portable_files import replace_file, sync_folder
 
 _ABANDONED_S = 600.0  # no writer needs this long for one file
 
@@ -19,7 +20,8 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises
     ------
     OutputError
-        If the disk is full or the folder is not writable. No temporary file is left then.
+        If the disk is full, the folder is not writable, or another program has the file open for
+        several seconds (Windows). No temporary file is left then.
     """
     # Two processes may write the same file at once, each by a temporary file of its own.
     temporary = path.with_name(f".{os.getpid()}.{path.name}.part")
@@ -30,7 +32,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -44,7 +46,7 @@ def write_durably(path: Path, content: bytes) -> None:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of a folder that no process has changed for 10 minutes."""
     for temporary in folder.glob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             if time.time() - temporary.stat().st_mtime > _ABANDONED_S:
                 temporary.unlink()
 
@@ -55,12 +57,3 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync the file names of a folder to disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

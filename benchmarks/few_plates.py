@@ -39,8 +39,6 @@ import numpy.typing as npt
 import structlog
 from scipy.stats import spearmanr
 
-from benchmarks.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
-from benchmarks.laboratory_protocol import Reading, assay_plate, departure_scores
 from benchmarks.observed_plates import ROOT
 from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS
 from inference.deterioration.calibration import Calibration, Prediction, calibrate, refit
@@ -48,6 +46,8 @@ from inference.deterioration.intervals import LeftOutPlate, plate_slope
 from simulation.kinds import Layout, Mechanism, RendererName
 from simulation.laboratories.laboratory import draw_laboratory
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, VirtualPlate
+from training.evaluation.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
+from training.evaluation.laboratory_protocol import Reading, assay_plate, departure_scores
 
 Array = npt.NDArray[np.float64]
 MEASURES = Reading("", "measures")

@@ -26,10 +26,9 @@ from inference.tissue.measures import measure_tissue
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
-from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import HiddenMechanism, Mechanism
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
-from simulation.microscope import PlateMicroscope, VirtualMicroscope
+from simulation.microscope import VirtualMicroscope
 from simulation.plate import (
     DOSED_ON_DAY,
     READOUT_DAY,
@@ -37,6 +36,7 @@ from simulation.plate import (
     WellPlan,
     plan_plate,
 )
+from training.evaluation.virtual_images import IMAGE_CODE, virtual_image
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "observed_plates"
@@ -48,14 +48,6 @@ SCREENS = (*Mechanism, "mixed")  # three wells per treatment
 DAILY = tuple(f"daily-{kind}" for kind in SCREENS)
 """The same kinds, imaged on every day from dosing to the readout."""
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
-OBSERVING_CODE = (
-    *sorted((ROOT / "simulation").glob("*.py")),
-    *sorted((ROOT / "simulation" / "laboratories").glob("*.py")),
-    *sorted((ROOT / "inference" / "tissue").glob("*.py")),
-    ROOT / "inference" / "encoding" / "preprocessing.py",
-    ROOT / "acquisition" / "quality.py",
-)
-"""Files whose change makes the cached plates stale."""
 LABORATORY_SIZE_PX = 384
 LABORATORY_MECHANISMS: dict[str, tuple[type, ...]] = {
     "visible": (Mechanism,),
@@ -208,7 +200,7 @@ def _code_digest() -> str:
     The digest is part of the cache path, so plates of earlier code are not read.
     """
     digest = hashlib.sha256(load_bundle(ENCODER).card.encoder_id.encode())
-    for file in OBSERVING_CODE:
+    for file in IMAGE_CODE:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -253,21 +245,6 @@ def _observe_plate(folder: Path, kind: str, seed: int) -> None:
         kill=[plan.kill(READOUT_DAY) for plan in wells],
     )
     part.rename(path)
-
-
-def virtual_image(scope: PlateMicroscope, plan: WellPlan, day: int) -> WellImage:
-    """Return the well image of a virtual well on one day, scaled so that white is 65535."""
-    counts = scope.render(plan, day).planes
-    planes = (counts.astype(np.uint32) * 65535 // scope.conditions.white).astype(np.uint16)
-    return WellImage(
-        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
-        day,
-        scope.plate.taken_at(plan, day),
-        (),
-        planes,
-        scope.um_per_px,
-        complete=True,
-    )
 
 
 def _read_plate(path: Path) -> ObservedPlate:

@@ -10,8 +10,8 @@ uncertainty column is Spearman's correlation of the predicted standard deviation
 The second table gives Spearman's correlation of predicted deterioration with the true kill over
 treated wells, with the measures alone and with the measures and the predictions. A calibration
 learns from assay plates of the tested laboratory without one mechanism, or from one plate of each
-training laboratory (:mod:`benchmarks.laboratory_protocol`). Rendered plates and the network are
-kept in ``--out``.
+training laboratory (:mod:`training.evaluation.laboratory_protocol`). Rendered plates and the
+network are kept in ``--out``.
 """
 
 import argparse
@@ -24,20 +24,6 @@ import numpy.typing as npt
 import structlog
 from scipy.stats import spearmanr
 
-from benchmarks.laboratories import draw_laboratories
-from benchmarks.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
-from benchmarks.laboratory_protocol import (
-    LEFT_OUT,
-    MIXED,
-    Array,
-    Fold,
-    Reading,
-    assay_plate,
-    kill_correlations,
-    named_card,
-    plan_folds,
-    without_mechanism,
-)
 from benchmarks.ranking_heads import (
     FIRST_TESTED_SEED,
     OTHERS,
@@ -56,6 +42,20 @@ from schemas.well_image import WellImage
 from simulation.fluorescence import cells_after
 from simulation.kinds import RendererName
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
+from training.evaluation.laboratories import draw_laboratories
+from training.evaluation.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
+from training.evaluation.laboratory_protocol import (
+    LEFT_OUT,
+    MIXED,
+    Array,
+    Fold,
+    Reading,
+    assay_plate,
+    kill_correlations,
+    named_card,
+    plan_folds,
+    without_mechanism,
+)
 
 PREDICTED = "predicted stain"
 MEASURES = Reading("", "measures")

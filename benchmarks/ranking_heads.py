@@ -6,7 +6,8 @@ The encoders are trained for the same small number of steps on plates of laborat
 renderers differ from that of the tested laboratories. They are compared with ImageNet weights and
 with random weights. A head is the pairwise ranking model or a regressor of the service's
 calibration. It learns from the assay plates of the tested laboratory, without the wells of one
-mechanism (:mod:`benchmarks.laboratory_protocol`), or from one plate of each training laboratory.
+mechanism (:mod:`training.evaluation.laboratory_protocol`), or from one plate of each training
+laboratory.
 
 The table gives Spearman's correlation of the head's score with the true kill: the mean over
 laboratories, for all treated wells (``mixed``) and for those of the left-out mechanism
@@ -22,15 +23,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from benchmarks.laboratories import BOOTSTRAPS, draw_laboratories
-from benchmarks.laboratory_plates import (
+from benchmarks.laboratory_bundles import encoder_bundles
+from benchmarks.observed_plates import ROOT
+from inference.bundle import CARD_FILE, Bundle, load_bundle
+from inference.deterioration.calibration import KERNEL
+from inference.deterioration.models import SINGLE_MODELS
+from schemas.trajectory import Representation
+from simulation.kinds import RendererName
+from simulation.laboratories.laboratory import Laboratory, draw_laboratory
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
+from simulation.robot import write_plates
+from training.evaluation.laboratories import BOOTSTRAPS, draw_laboratories
+from training.evaluation.laboratory_plates import (
     BundleExtractor,
     LaboratoryPlate,
     StageTimes,
-    encoder_bundles,
     observe_plates,
 )
-from benchmarks.laboratory_protocol import (
+from training.evaluation.laboratory_protocol import (
     LEFT_OUT,
     MIXED,
     Array,
@@ -42,15 +52,6 @@ from benchmarks.laboratory_protocol import (
     predicted_percent,
     without_mechanism,
 )
-from benchmarks.observed_plates import ROOT
-from inference.bundle import CARD_FILE, Bundle, load_bundle
-from inference.deterioration.calibration import KERNEL
-from inference.deterioration.models import SINGLE_MODELS
-from schemas.trajectory import Representation
-from simulation.kinds import RendererName
-from simulation.laboratories.laboratory import Laboratory, draw_laboratory
-from simulation.plate import DOSED_ON_DAY, READOUT_DAY
-from simulation.robot import write_plates
 
 if TYPE_CHECKING:
     from training.encoder.config import EncoderTrainingConfig

@@ -30,14 +30,7 @@ import structlog
 from scipy.stats import spearmanr
 
 from benchmarks.frozen_features import DIFFERENCE, PLANE, frozen_encoder, frozen_segmenter
-from benchmarks.laboratory_plates import (
-    BundleExtractor,
-    FeatureExtractor,
-    LaboratoryPlate,
-    StageTimes,
-    encoder_bundles,
-    observe_plates,
-)
+from benchmarks.laboratory_bundles import encoder_bundles
 from benchmarks.observed_plates import ROOT
 from inference.tissue.onnx_segmenter import load_segmenter, shipped_segmenter
 from simulation.kinds import HiddenMechanism, RendererName
@@ -50,6 +43,13 @@ from training.evaluation.kernel_regression import (
     gram_matrix,
     kernel_matrix,
     left_out_percent,
+)
+from training.evaluation.laboratory_plates import (
+    BundleExtractor,
+    FeatureExtractor,
+    LaboratoryPlate,
+    StageTimes,
+    observe_plates,
 )
 
 Array = npt.NDArray[np.float64]

@@ -9,6 +9,7 @@ import threading
 from multiprocessing.connection import wait
 
 from daemon import logs
+from daemon.stop_signals import STOP_SIGNALS
 
 
 def prepare_child_process() -> None:
@@ -18,8 +19,8 @@ def prepare_child_process() -> None:
     workers itself: Ctrl-C in a terminal and systemd send their signals to every process.
     """
     logs.install(None, level=logging.WARNING)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

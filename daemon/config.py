@@ -6,11 +6,13 @@ The command line reads it once; all other parts receive plain values. Only this 
 
 import hashlib
 import os
+import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import time
 from ipaddress import ip_address
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -60,6 +62,10 @@ from schemas.trajectory import Representation
 from schemas.well import PLATE_SHAPES
 
 _PREFIX = "SPHERORANK_"
+_BACKSLASHES = (
+    "a backslash in double quotation marks begins an escape code; expected a path with / or in "
+    "single quotation marks, such as 'C:\\robot\\drop'"
+)
 UNCHECKED = "unchecked"
 """The value of ``stage_limits_um`` for a stage whose positions are not checked."""
 
@@ -445,6 +451,28 @@ class HealthSection(_Section):
     http: Annotated[str, AfterValidator(_host_port)] = "127.0.0.1:9464"
 
 
+class NotifySection(_Section):
+    """Settings of the process that notifies people of alerts and rankings."""
+
+    urls: tuple[str, ...] = ()  # apprise URLs without passwords and tokens
+    # File of mode 0600 with further apprise URLs, one a line, or the credential notify.urls.
+    urls_file: Path | None = None
+    # After a notification, further events of this time are sent together.
+    interval_s: float = Field(default=300.0, ge=0, le=86_400)
+    # Folder of the state file, which the process writes and the service reads.
+    state: Path = Path("notify")
+
+    @property
+    def is_configured(self) -> bool:
+        """True if there is a channel, so that the process is expected to run."""
+        return bool(self.urls) or self.urls_file is not None
+
+    @property
+    def state_file(self) -> Path:
+        """The file with the state of the channels."""
+        return self.state / "state.json"
+
+
 class Config(BaseSettings):
     """All settings with their defaults.
 
@@ -466,6 +494,7 @@ class Config(BaseSettings):
     output: OutputSection = OutputSection()
     health: HealthSection = HealthSection()
     retention: RetentionSection = RetentionSection()
+    notify: NotifySection = NotifySection()
 
     @field_validator("retention")
     @classmethod
@@ -550,8 +579,10 @@ def load_config(path: Path | None) -> Config:
 
 
 def _check_toml(path: Path) -> None:
+    text = ""
     try:
-        tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        content = tomllib.loads(text)
     except FileNotFoundError as error:
         raise ConfigError(
             path,
@@ -560,9 +591,24 @@ def _check_toml(path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, f"cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, f"is not TOML: {error}") from error
+        hint = f"; {_BACKSLASHES}" if "\\" in text else ""
+        raise ConfigError(path, f"is not TOML: {error}{hint}") from error
     except RecursionError as error:
         raise ConfigError(path, "has thousands of nested brackets; expected a TOML file") from error
+    for value in _texts(content):
+        if (wrong := next((each for each in value if ord(each) < 32), None)) is not None:  # noqa: PLR2004 - the first character that is no control code
+            raise ConfigError(
+                path, f"has the control code U+{ord(wrong):04X} in {value!r}; {_BACKSLASHES}"
+            )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield each text in a value of a TOML file."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _unknown_variables() -> list[tuple[str, str]]:
@@ -592,8 +638,9 @@ def _describe(problem: Any, path: Path | None) -> tuple[str, str]:  # noqa: ANN4
         key = next(part for part in reversed(location) if part in model.model_fields)
         return where, f"is missing; expected {model.model_fields[key].description}"
     expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    # A wrong value of the store may hold a password.
-    found = "a wrong value" if location[0] == "store" else repr(problem["input"])
+    # A wrong value of these sections may hold a password.
+    is_secret = location[0] in ("store", "notify")
+    found = "a wrong value" if is_secret else repr(problem["input"])
     return where, f"is {found}; expected {expected}"
 
 
@@ -620,21 +667,26 @@ def _anchored(config: Config, base: Path) -> Config:
         source["micromanager"] = microscope.model_copy(
             update={key: base / path.expanduser() for key, path in named.items()}
         )
-    url, password_file = config.store.url, config.store.password_file
-    sqlite_path = url.removeprefix("sqlite:///")
-    if sqlite_path != url and sqlite_path and not sqlite_path.startswith("/"):
-        url = f"sqlite:///{base / sqlite_path}"
+    password_file = config.store.password_file
     return config.model_copy(
         update={
             "source": config.source.model_copy(update=source),
             "store": StoreSection(
-                url=url, password_file=password_file and base / password_file.expanduser()
+                url=anchored_url(config.store.url, base),
+                password_file=password_file and base / password_file.expanduser(),
             ),
             "stain": StainSection(
                 bundle=config.stain.bundle and base / config.stain.bundle.expanduser()
             ),
             "publisher": config.publisher.model_copy(
                 update={"keys": base / config.publisher.keys.expanduser()}
+            ),
+            "notify": config.notify.model_copy(
+                update={
+                    "urls_file": config.notify.urls_file
+                    and base / config.notify.urls_file.expanduser(),
+                    "state": base / config.notify.state.expanduser(),
+                }
             ),
             "output": config.output.model_copy(
                 update={
@@ -646,6 +698,17 @@ def _anchored(config: Config, base: Path) -> Config:
     )
 
 
+def anchored_url(url: str, base: PurePath) -> str:
+    """Return the URL of a database with a relative path of a SQLite file in the folder ``base``.
+
+    On Windows the path may have a drive letter, such as ``sqlite:///C:/data/spherorank.sqlite``.
+    """
+    path = url.removeprefix("sqlite:///")
+    if path in (url, "") or path.startswith("/"):
+        return url
+    return f"sqlite:///{(base / path).as_posix()}"
+
+
 def microscope_settings(config: Config) -> MicroscopeSettings:
     """Return the settings of the microscope from the configuration.
 
@@ -655,13 +718,19 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
     Raises
     ------
     ConfigError
-        If the configuration has no microscope, or its ``plan`` cannot be carried out.
+        If the configuration has no microscope, its ``plan`` cannot be carried out, or this is
+        Windows.
     """
     section = config.source.micromanager
     if config.source.kind != "micromanager" or section is None:
         raise ConfigError(
             "source.kind",
             f'is "{config.source.kind}"; expected "micromanager" and a table [source.micromanager]',
+        )
+    if sys.platform == "win32":
+        raise ConfigError(
+            "source.kind",
+            'is "micromanager", which works on Linux only; expected "drop_folder" on Windows',
         )
     named = {
         field.name: getattr(section, field.name)

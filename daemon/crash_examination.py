@@ -7,7 +7,6 @@ that no other image is quarantined. No image is blamed while its files cannot be
 """
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
 
+import psutil
 import structlog
 
 from acquisition.drop_folder.image_decoding import RawImage
@@ -56,7 +56,7 @@ _OPEN_FILES = """
 import os, sys
 for path in sys.argv[1:]:
     try:
-        os.read(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 1)
+        os.read(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), 1)
     except OSError:
         pass
 """
@@ -171,8 +171,7 @@ class _Child:
 
     def __init__(self, work: "_Work", most_memory: int, hang_s: float) -> None:
         self._suspects = work.images
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._most_memory = min(most_memory, total // 2)
+        self._most_memory = min(most_memory, psutil.virtual_memory().total // 2)
         self._hang_s = hang_s
         self._reports, sender = _CONTEXT.Pipe(duplex=False)
         self._process: BaseProcess = _CONTEXT.Process(
@@ -244,10 +243,9 @@ def _end_of(exit_code: int | None) -> str:
 def _resident_bytes(pid: int | None) -> int:
     """Return the memory of a process in bytes; 0 if it has ended."""
     try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (OSError, IndexError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -264,8 +262,8 @@ class _Work:
 def _process_in_child(work: _Work, reports: Connection) -> None:
     """Process each image as the service does, without storing anything."""
     prepare_child_process()
-    with suppress(OSError):  # without enough memory the kernel ends this process, not the service
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    with suppress(OSError):  # without enough memory Linux ends this process, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     encoder, tissue = work.open_encoder(), work.open_tissue()
     for number, (image, scale) in enumerate(zip(work.images, work.scales, strict=True)):
         reports.send(number)

@@ -87,6 +87,8 @@ class Progress:
     has_final: bool  # the newest ranking of the readout day is final
     unranked: Mapping[int, str]
     """The inputs digest of each day whose images, map or settings no ranking uses yet."""
+    missing_wells: int
+    """Number of wells with tissue that have no image on the newest imaged day."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ class DueDays:
                 if newest is None or self._is_outdated(state, newest, digest):
                     unranked[day] = digest
         readout = _newest(state.rankings, plate_map.readout_day)
-        return Progress(readout is not None and readout.final, unranked)
+        return Progress(
+            readout is not None and readout.final, unranked, _missing_wells(plate_map, state.images)
+        )
 
     def _state(
         self,
@@ -399,6 +403,13 @@ class DueDays:
         if crops := _crops(until_day):
             inputs.append({"crops": crops})
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def _missing_wells(plate_map: PlateMap, images: Sequence[VisitVersion]) -> int:
+    """Return the number of wells with tissue that have no image on the newest day with images."""
+    newest = max((image.day for image in images), default=None)
+    imaged = {image.key.well for image in images if image.day == newest}
+    return len(set(plate_map.wells_with_tissue) - imaged)
 
 
 def _methods(images: Sequence[VisitVersion]) -> object:

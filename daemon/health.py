@@ -3,18 +3,22 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, StoreError
 from schemas.messages import StatusData
 
 MIGRATION_EXTENDS_START = "EXTEND_TIMEOUT_USEC=3600000000"
 """Asks systemd for one hour in which the service may migrate the store before it is ready."""
+
+STORE_CHECK_S = 5.0
+"""Smallest interval of the changes that test whether the store can be written."""
 
 
 def sd_notify(state: str, address: str | None) -> None:
@@ -32,78 +36,43 @@ def sd_notify(state: str, address: str | None) -> None:
             return  # a service manager that went away is no reason to stop ranking
 
 
-class Metrics:
-    """The Prometheus metrics of the service, in a registry of their own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.images = Counter(
-            "spherorank_images_total", "Well images by outcome", ["outcome"], registry=self.registry
-        )
-        self.rankings = Counter(
-            "spherorank_rankings_total", "Rankings published", ["final"], registry=self.registry
-        )
-        self.standing_alerts = Gauge(
-            "spherorank_standing_alerts",
-            "Active alerts",
-            registry=self.registry,
-        )
-        self.backlog = Gauge(
-            "spherorank_backlog_images",
-            "Well images seen and not yet ingested",
-            registry=self.registry,
-        )
-        self.last_image = Gauge(
-            "spherorank_last_image_timestamp_seconds",
-            "When the last well image was stored",
-            registry=self.registry,
-        )
-        self.tick_age = Gauge(
-            "spherorank_loop_tick_age_seconds",
-            "Seconds since the main loop last made progress",
-            registry=self.registry,
-        )
-
-
 class HealthPage:
-    """An HTTP server on its own thread for ``/healthz`` and ``/metrics``.
+    """An HTTP server on its own thread for ``/healthz``, ``/readyz`` and ``/metrics``.
 
     ``/healthz`` returns the status as JSON, with the list ``problems``. The code is 503 if there is
     a problem: the main loop makes no progress, or a standing alert blocks the service. Otherwise
-    the code is 200.
+    the code is 200. ``/readyz`` returns the list ``problems`` of :class:`Readiness` alone.
     """
 
     def __init__(
         self,
         address: str,
-        metrics: Metrics,
+        metrics: CollectorRegistry,
         *,
         status: Callable[[], StatusData],
-        tick_age_s: Callable[[], float],
-        stall_s: float,
+        readiness: "Readiness",
     ) -> None:
         host, _, port = address.rpartition(":")
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    metrics.tick_age.set(tick_age_s())
-                    self._answer(
-                        HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
-                    )
+                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics))
                 elif self.path == "/healthz":
-                    found = status()
-                    problems = _problems(found, tick_age_s(), stall_s)
-                    body = {"problems": problems, **found.model_dump(mode="json")}
-                    self._answer(
-                        HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK,
-                        "application/json",
-                        json.dumps(body).encode(),
-                    )
+                    found = status().model_dump(mode="json")
+                    self._answer_problems(readiness.blocking_problems(), found)
+                elif self.path == "/readyz":
+                    self._answer_problems(readiness.problems(), {})
                 else:
-                    self._answer(
-                        HTTPStatus.NOT_FOUND, "text/plain", b"expected /healthz or /metrics\n"
-                    )
+                    expected = b"expected /healthz, /readyz or /metrics\n"
+                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", expected)
+
+            def _answer_problems(self, problems: list[str], more: dict[str, object]) -> None:
+                self._answer(
+                    HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK,
+                    "application/json",
+                    json.dumps({"problems": problems, **more}).encode(),
+                )
 
             def _answer(self, code: HTTPStatus, content_type: str, body: bytes) -> None:
                 self.send_response(code)
@@ -136,9 +105,73 @@ class HealthPage:
         self._thread.join(timeout=5)
 
 
-def _problems(status: StatusData, tick_age_s: float, stall_s: float) -> list[str]:
-    """Return each reason why the service cannot do its work now."""
-    problems = [alert.message for alert in status.alerts if alert.blocks]
-    if tick_age_s >= stall_s:
-        problems.append(f"the main loop has made no progress for {tick_age_s:.0f} s")
-    return problems
+class Readiness:
+    """Tells whether the service can do its work, and whether it can ingest an image now.
+
+    The encoder is loaded before the page is served.
+
+    Parameters
+    ----------
+    status
+        Returns the present status.
+    is_listed
+        Returns whether the drop folder was listed since the start.
+    check_writable
+        Raises StoreError unless a change can be committed to the store now.
+    tick_age_s
+        Returns the seconds since the main loop last made progress.
+    stall_s
+        Time without progress that is a problem.
+    clock
+        A monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], StatusData],
+        is_listed: Callable[[], bool],
+        check_writable: Callable[[], None],
+        tick_age_s: Callable[[], float],
+        stall_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._status = status
+        self._is_listed = is_listed
+        self._check_writable = check_writable
+        self._tick_age_s = tick_age_s
+        self._stall_s = stall_s
+        self._clock = clock
+        self._lock = threading.Lock()  # one check of the store at a time
+        self._store_problem: str | None = None
+        self._check_again_s = float("-inf")
+
+    def blocking_problems(self) -> list[str]:
+        """Return each reason why the service cannot do its work now."""
+        problems = [alert.message for alert in self._status().alerts if alert.blocks]
+        if (age_s := self._tick_age_s()) >= self._stall_s:
+            problems.append(f"the main loop has made no progress for {age_s:.0f} s")
+        return problems
+
+    def problems(self) -> list[str]:
+        """Return each reason why the service cannot ingest an image now."""
+        problems = self.blocking_problems()
+        if not self._is_listed():
+            problems.append("the drop folder has not been listed since the start")
+        if gone := self._status().source_gone:
+            problems.append(gone)
+        if store_problem := self._problem_of_store():
+            problems.append(store_problem)
+        return problems
+
+    def _problem_of_store(self) -> str | None:
+        """Return why the store cannot be written; a result is valid for some seconds."""
+        with self._lock:
+            if self._clock() >= self._check_again_s:
+                try:
+                    self._check_writable()
+                except StoreError as error:
+                    self._store_problem = f"the store cannot be written: {error}"
+                else:
+                    self._store_problem = None
+                self._check_again_s = self._clock() + STORE_CHECK_S
+            return self._store_problem

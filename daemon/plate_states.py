@@ -86,6 +86,10 @@ class PlateStates:
             del self._progress[plate]
         return list(self._live)
 
+    def missing_wells(self) -> dict[str, int]:
+        """Return for each live plate the number of wells without an image on its newest day."""
+        return {plate: found.missing_wells for plate, (_, found) in self._progress.items()}
+
     def next_closed(self) -> str | None:
         """Return the next closed plate in turn; None if one was returned within ``AUDIT_S``.
 

@@ -1,13 +1,11 @@
 """The life of the service: start, one main loop, shutdown."""
 
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -18,13 +16,15 @@ from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.deliveries import Deliveries
 from daemon.free_memory import return_free_memory
-from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
 from daemon.late_calibrations import alert_about_late_calibration
+from daemon.level_meter import LevelMeter
+from daemon.metrics import Metrics
 from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
 from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
+from daemon.notifications import Notifications
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_states import PlateStates
@@ -33,6 +33,7 @@ from daemon.retention import DailyPruning
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
+from daemon.stages import Stage
 from daemon.steady_clock import ClockWatch
 from schemas.errors import DamagedRowError, MachineError, ProfileError, SourceGoneError, StoreError
 from schemas.machine_faults import reason_of
@@ -54,10 +55,6 @@ STORE_RETRY_S = 5.0
 """Wait before an image whose outcome could not be committed is processed again."""
 
 
-FULL_BYTES = 1_000_000
-"""Free space below which the disk of the store or of the rankings counts as full."""
-
-
 class LoopStore(PlateMapStore, RankingStore, Protocol):
     """The parts of the store that the main loop reads itself."""
 
@@ -77,6 +74,7 @@ class Service:
     specimens: Specimens
     deliveries: Deliveries
     pruning: DailyPruning
+    notifications: Notifications
     alerts: Alerts
     metrics: Metrics
     status: ServiceStatus
@@ -84,8 +82,7 @@ class Service:
     clock: Callable[[], datetime]
     clock_watch: ClockWatch
     notify_systemd: Callable[[str], None]
-    watched_folders: Sequence[Path]  # an alert is raised when their disks fill up
-    min_free_bytes: int
+    level_meter: LevelMeter
     crash_examination: CrashExamination
     processing_limit: ProcessingLimit
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
@@ -113,7 +110,6 @@ class Service:
             elif once and not self.status.source.pending and not self._save_inputs():
                 break
             self._rank_days(item, once=once)
-            self._update_metrics()
             self.heartbeat.beat()
         if once and not self.heartbeat.is_stopping:
             with suppress(Stopping):
@@ -209,6 +205,7 @@ class Service:
     def _record(self, item: WellImage | Rejected, outcome: Outcome, *, ms: float) -> None:
         """Log the outcome of one image, and update status and metrics."""
         self.metrics.images.labels(outcome=outcome).inc()
+        self.metrics.note_stage(Stage.IMAGE, ms / 1000)
         self.status.rejected_files.note_outcome(item, self.clock())
         if isinstance(item, Rejected):
             log.warning(
@@ -220,7 +217,6 @@ class Service:
             )
             return
         self.status.last_image_at = self.clock()
-        self.metrics.last_image.set(self.status.last_image_at.timestamp())
         log.info(
             "image.stored" if outcome is Outcome.STORED else "image.duplicate",
             plate=item.key.plate,
@@ -271,13 +267,14 @@ class Service:
         self._last_sweep_s = time.monotonic()
         self.alerts.publish_delayed()
         self.clock_watch.check()
-        self._watch_disks()
+        self.metrics.levels = self.level_meter.measure()
         self._watch_files()
         self.days.write_missing_files()
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
         self.pruning.step()
+        self.notifications.check()
         self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
         live = {*self.states.live_plates(), *imaged, *self._unranked}
@@ -441,6 +438,7 @@ class Service:
         is_gone = self.status.source.gone is not None
         if self.wrong_images:
             self.wrong_images.exclude(plate)
+        started_s = time.perf_counter()
         for ranking in self.days.run_due(
             plate,
             is_waiting=is_waiting,
@@ -449,6 +447,8 @@ class Service:
             catching_up_since=catching_up_since,
         ):
             self.metrics.rankings.labels(final=ranking.final).inc()
+            self.metrics.note_stage(Stage.RANK, time.perf_counter() - started_s)
+            started_s = time.perf_counter()
             self.specimens.note(ranking)
             if self.imaging_feedback:
                 self.imaging_feedback.after_ranking(ranking)
@@ -465,19 +465,6 @@ class Service:
             plate,
         )
 
-    def _watch_disks(self) -> None:
-        for folder in self.watched_folders:
-            free = shutil.disk_usage(folder).free
-            for cause, least, blocks in (
-                (f"{folder} is full", FULL_BYTES, True),
-                (str(folder), self.min_free_bytes, False),
-            ):
-                if free >= least:
-                    self.alerts.clear(AlertKind.DISK, cause)
-                    continue
-                text = f"{folder}: {free:,} bytes free; expected {least:,} or more"
-                self.alerts.raise_once(AlertKind.DISK, cause, text, blocks=blocks)
-
     def _watch_files(self) -> None:
         """Raise an alert for each file that repeatedly could not be read or processed."""
         unreadable = self.status.source.unreadable
@@ -486,10 +473,6 @@ class Service:
         self._unreadable = frozenset(unreadable)
         for path, problem in unreadable.items():
             self.alerts.raise_once(AlertKind.IMAGE, path, f"{path}: {problem}; it is tried again")
-
-    def _update_metrics(self) -> None:
-        self.metrics.standing_alerts.set(self.alerts.active_count)
-        self.metrics.backlog.set(self.status.backlog)
 
     def _shut_down(self) -> None:
         self.notify_systemd("STOPPING=1")

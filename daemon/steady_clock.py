@@ -5,6 +5,7 @@ would delay it. The time of the service therefore advances by a second clock, wh
 """
 
 import ctypes
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +26,22 @@ _SIZE_OF_TIMEX = 512  # bytes; struct timex has 208
 
 
 def boot_time_s() -> float:
-    """Return the seconds since this computer was started, also those in which it slept."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Return the seconds since this computer was started, also those in which it slept.
+
+    On Windows the monotonic clock counts them, too.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
-def is_synchronised() -> bool:
-    """Return whether the kernel reports that a time service keeps this computer's clock right."""
+def is_synchronised() -> bool | None:
+    """Return whether the kernel reports that a time service keeps this computer's clock right.
+
+    None if the operating system does not report it, as on Windows.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
     unchanged = ctypes.create_string_buffer(_SIZE_OF_TIMEX)  # zeros: read the state only
     state: int = ctypes.CDLL(None).adjtimex(unchanged)
     return state != _UNSYNCHRONISED
@@ -57,14 +68,15 @@ class SteadyClock:
     steady_s
         Returns seconds since any moment, by a clock that cannot be set.
     is_synchronised
-        Returns whether this computer's clock is kept right by a time service.
+        Returns whether this computer's clock is kept right by a time service; None if that is
+        unknown. Then no jump is followed.
     """
 
     def __init__(
         self,
         wall_s: Callable[[], float] = time.time,
         steady_s: Callable[[], float] = boot_time_s,
-        is_synchronised: Callable[[], bool] = is_synchronised,
+        is_synchronised: Callable[[], bool | None] = is_synchronised,
     ) -> None:
         self._wall_s = wall_s
         self._steady_s = steady_s
@@ -124,7 +136,7 @@ class ClockWatch:
             direction = "forward" if ahead_s > 0 else "back"
             expected = (
                 f"followed when the clock has been synchronised and stable for {STABLE_S:.0f} s"
-                if ahead_s > 0
+                if ahead_s > 0 and self.clock.is_synchronised() is not None
                 else "not followed"
             )
             self.alerts.raise_once(
@@ -136,7 +148,7 @@ class ClockWatch:
             )
         else:
             self.alerts.clear(AlertKind.CLOCK, "jump")
-        if self.clock.is_synchronised():
+        if self.clock.is_synchronised() is not False:
             self.alerts.clear(AlertKind.CLOCK, "unsynchronised")
         elif self.clock.running_s() > GRACE_S:
             self.alerts.raise_once(

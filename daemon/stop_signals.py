@@ -1,10 +1,18 @@
-"""Record SIGTERM, SIGINT and SIGHUP in a list, which the main loop polls.
+"""Record the stop signals in a list, which the main loop polls.
 
 A handler that did more could interrupt the main thread in the middle of a commit.
 """
 
 import signal
 from collections.abc import Callable
+
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""The signal that stops a service which is then started again; None on Windows."""
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")  # SIGBREAK is Ctrl-Break of Windows
+    if hasattr(signal, name)
+)
 
 
 def record_stop_signals(received: list[int], on_second: Callable[[int], None]) -> None:
@@ -23,8 +31,8 @@ def record_stop_signals(received: list[int], on_second: Callable[[int], None]) -
         if len(received) > 1:
             on_second(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         is_ignored = signal.getsignal(number) is signal.SIG_IGN
-        if number == signal.SIGHUP and is_ignored:
+        if number == HANG_UP and is_ignored:
             continue  # under nohup the process outlives its terminal
         signal.signal(number, record)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from acquisition.daemon_threads import DaemonThreads
 from acquisition.drop_folder.folder_identity import folder_identity, read_mounts
 from acquisition.drop_folder.in_flight import InFlightJournal
-from acquisition.drop_folder.source import DropFolder, DropFolderSettings
+from acquisition.drop_folder.source import READER_THREADS, DropFolder, DropFolderSettings
 from acquisition.microscope.archive_names import is_other_image
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
@@ -30,15 +31,18 @@ from daemon.config import (
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.deliveries import Deliveries
+from daemon.disk_space import DiskSpace
 from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
-from daemon.health import MIGRATION_EXTENDS_START, HealthPage, Metrics, sd_notify
+from daemon.health import MIGRATION_EXTENDS_START, HealthPage, Readiness, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
+from daemon.level_meter import LevelMeter
 from daemon.measuring_again import MeasuringAgain
 from daemon.messaging.configured_keys import configured_keys
 from daemon.messaging.message_process import MessageProcess
 from daemon.messaging.serving_process import MessageSettings
 from daemon.messaging.status_snapshot import StatusSnapshot
+from daemon.metrics import Metrics, StatusCollector
 from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback
@@ -46,11 +50,13 @@ from daemon.microscope.imaging_policies import ReimageUnclearWells, ReimageUndec
 from daemon.microscope.supervisor import MicroscopeSupervisor, SupervisorLimits
 from daemon.microscope.wrong_images import WrongImages
 from daemon.missing_images import MissingImages
+from daemon.notifications import Notifications
 from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_runs import PlateRuns
 from daemon.plate_states import PlateStates, basis_of
 from daemon.processing_limit import ProcessingLimit
+from daemon.refusal_kinds import refusal_kind
 from daemon.reports.ranking_files import newest_written, write_ranking
 from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
 from daemon.retention import DailyPruning, open_retention
@@ -60,6 +66,7 @@ from daemon.service import Service
 from daemon.service_status import RejectedFiles, ServiceStatus
 from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
+from daemon.stages import NoteStage, TimedEncoder, TimedReads, TimedSegmenter, TimedWriter
 from daemon.steady_clock import ClockWatch, SteadyClock
 from daemon.store_address import store_address
 from daemon.tissue_analysis import TissueMethod
@@ -78,6 +85,7 @@ from schemas.encoder_bundle import BundleCard
 from schemas.errors import BundleError, ConfigError, ProfileError, StoreError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.messages import AlertKind
+from schemas.well_image import SourceStatus
 from store.embedding_ledger import SqlEmbeddingLedger
 from store.locks import ServiceUse, StoreLock, lock_store
 from store.sql_store import SqlStore
@@ -407,6 +415,7 @@ def open_source(
     in_flight: InFlightJournal,
     heartbeat: Heartbeat,
     basis: str,
+    note_stage: NoteStage,
     *,
     once: bool,
 ) -> SourceThread:
@@ -420,6 +429,7 @@ def open_source(
         store,
         closed=StoredClosedPlates(store, basis),
         in_flight=in_flight,
+        pool=TimedReads(DaemonThreads(READER_THREADS, "read"), note_stage),
         progress=progress.touch,
     )
     patience_s = min(SOURCE_PATIENCE_S, config.publisher.stall_s / 2)
@@ -467,6 +477,7 @@ def open_service(
             started_at=now(),
             microscope=microscope.status if microscope else lambda: None,
             rejected_files=RejectedFiles(store.rejected()),
+            source=SourceStatus(is_listed=False),
             standing_alerts=lambda: alerts.standing,
         )
         messages = open_messages(config, status, loop_clock, alerts)
@@ -500,24 +511,21 @@ def open_service(
             measure_again=again.bring_up_to_date,
         )
         basis = basis_of(days.settings, encoder.encoder_id)
-        source = open_source(config, store, in_flight, heartbeat, basis, once=once)
+        source = open_source(
+            config, store, in_flight, heartbeat, basis, metrics.note_stage, once=once
+        )
         stack.callback(source.close)
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
+        states = PlateStates(store, days.due_days, alerts, basis, now)
         service = Service(
             source=source,
             store=store,
             inputs=PlateInputs(source, store, runs, days.calibrations, scales, alerts, now),
             scales=scales,
-            images=open_images(config, store, encoder, days.settings, runs),
+            images=open_images(config, store, encoder, days.settings, runs, metrics),
             days=days,
-            states=PlateStates(
-                store,
-                days.due_days,
-                alerts,
-                basis,
-                now,
-            ),
+            states=states,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
             deliveries=Deliveries(
@@ -528,6 +536,12 @@ def open_service(
                 now,
             ),
             pruning=DailyPruning(open_retention(config, store, now)),
+            notifications=Notifications(
+                config.notify.state_file if config.notify.is_configured else None,
+                alerts,
+                status.started_at,
+                now,
+            ),
             alerts=alerts,
             metrics=metrics,
             status=status,
@@ -536,8 +550,12 @@ def open_service(
             clock_watch=ClockWatch(CLOCK, alerts),
             processing_limit=ProcessingLimit(config.encoder.timeout_s),
             notify_systemd=notify_systemd,
-            watched_folders=_watched_folders(config),
-            min_free_bytes=config.output.min_free_bytes,
+            level_meter=LevelMeter(
+                store,
+                config.publisher.must_ack,
+                DiskSpace(_watched_folders(config), config.output.min_free_bytes, alerts),
+                states.missing_wells,
+            ),
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
             wrong_images=open_wrong_images(config, store),
             crash_examination=CrashExamination(
@@ -549,7 +567,15 @@ def open_service(
             ),
         )
         messages.serve()
-        _open_health_page(config, metrics, status, loop_clock, stack)
+        metrics.registry.register(
+            StatusCollector(
+                status,
+                provider=encoder.provider,
+                levels=lambda: metrics.levels,
+                tick_age_s=loop_clock.age_s,
+            )
+        )
+        _open_health_page(config, metrics, status, store, loop_clock, stack)
         if microscope:
             stack.callback(microscope.close)
         yield service
@@ -561,13 +587,27 @@ def open_images(
     encoder: OnnxEncoder,
     settings: DaySettings,
     runs: PlateRuns,
+    metrics: Metrics,
 ) -> ImagePath:
-    """Return the ImagePath: the processing steps of one well image, with the store and encoder."""
+    """Return the ImagePath: the processing steps of one well image, whose times are measured."""
     rolling_view = RollingView(
         store, settings.representation, settings.embedding_weight, settings.departure
     )
     tissue = open_tissue(config.tissue, config.stain)
-    return ImagePath(encoder, tissue, settings.condition, store, rolling_view, runs, now)
+    note = metrics.note_stage
+
+    def note_refusal(reason: str) -> None:
+        metrics.refusals.labels(kind=refusal_kind(reason)).inc()
+
+    return ImagePath(
+        TimedEncoder(encoder, note),
+        TissueMethod(TimedSegmenter(tissue.segmenter, note), tissue.stain),
+        settings.condition,
+        TimedWriter(store, note, note_refusal),
+        rolling_view,
+        runs,
+        now,
+    )
 
 
 def open_messages(
@@ -603,17 +643,21 @@ def _open_health_page(
     config: Config,
     metrics: Metrics,
     status: ServiceStatus,
+    store: SqlStore,
     loop_clock: LoopClock,
     stack: ExitStack,
 ) -> None:
     """Serve the page for monitoring where the configuration asks for it."""
     if config.health.http:
+        readiness = Readiness(
+            status.message,
+            lambda: status.source.is_listed,
+            store.check_writable,
+            loop_clock.age_s,
+            config.publisher.stall_s,
+        )
         page = HealthPage(
-            config.health.http,
-            metrics,
-            status=status.message,
-            tick_age_s=loop_clock.age_s,
-            stall_s=config.publisher.stall_s,
+            config.health.http, metrics.registry, status=status.message, readiness=readiness
         )
         stack.callback(page.close)
 

@@ -29,7 +29,7 @@ settings=/etc/spherorank
 config=$settings/spherorank.toml
 state=/var/lib/spherorank
 units=/etc/systemd/system
-unit_files="spherorank.service spherorank-backup.service spherorank-backup.timer"
+unit_files="spherorank.service spherorank-backup.service spherorank-backup.timer spherorank-notify.service"
 
 dry_run=no wheels='' extras='' python=python3 ready_within=300 backs_up=yes action=''
 
@@ -123,10 +123,15 @@ make_release() {
     run touch "$new/complete"
 }
 
-# Install the units of a release.
+# Install the units of a release; an earlier release does not have all of them.
 copy_units() {
     for name in $unit_files; do
-        run install -m 0644 "$1/systemd/$name" "$units/$name"
+        if [ "$dry_run" = yes ] || [ -e "$1/systemd/$name" ]; then
+            run install -m 0644 "$1/systemd/$name" "$units/$name"
+        elif [ -e "$units/$name" ]; then
+            control disable --now "$name" || true
+            run rm -f "$units/$name"
+        fi
     done
     case ",$extras," in
     *,gpu,*)
@@ -135,6 +140,10 @@ copy_units() {
         ;;
     esac
     control daemon-reload
+    if [ "$dry_run" = yes ] || [ -e "$units/spherorank-notify.service" ]; then
+        # A channel that cannot be used delays no upgrade of the service.
+        control try-restart --no-block spherorank-notify.service || true
+    fi
 }
 
 is_running() {
@@ -188,6 +197,7 @@ install_service() {
     say "next: set source.path in $config, then"
     say "  runuser -u spherorank -- $programs/current/bin/spherorank check --config $config"
     say "  systemctl enable --now spherorank spherorank-backup.timer"
+    say "to notify people of alerts and rankings: docs/how-to/notify-people.md"
 }
 
 upgrade_service() {
@@ -252,6 +262,7 @@ roll_back() {
 
 uninstall_service() {
     control disable --now spherorank spherorank-backup.timer
+    control disable --now spherorank-notify || true # a release before it has no such unit
     for name in $unit_files; do
         run rm -f "$units/$name"
     done

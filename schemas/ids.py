@@ -9,7 +9,9 @@ MAX_CHARACTERS = 120
 MAX_BYTES = 240
 """Largest size of an id in UTF-8: file systems allow 255 bytes, and folders of specimens add 9."""
 
-_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM\d|LPT\d)(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[\d¹²³])(?:\..*)?", re.IGNORECASE
+)
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line, paragraph
 
 

@@ -1,6 +1,7 @@
 """Tell faults of this computer, its disks and its network from faults of an input."""
 
 import errno
+import os
 from collections.abc import Iterator
 
 from schemas.errors import MachineError, SpheroRankError
@@ -21,7 +22,6 @@ _ERRNOS = frozenset(
         errno.ENOMEM,
         errno.ENOSPC,
         errno.ENXIO,
-        errno.EREMOTEIO,
         errno.EROFS,
         errno.ESTALE,
         errno.ETIMEDOUT,
@@ -38,6 +38,10 @@ _ERRNOS = frozenset(
         errno.EPIPE,
         errno.ESHUTDOWN,
     }
+    # Of the Linux kernel alone: an error of a file server.
+    | {number for number, name in errno.errorcode.items() if name == "EREMOTEIO"}
+    # The number that Python gives to most errors of disks and networks on Windows.
+    | ({errno.EINVAL} if os.name == "nt" else set())
 )
 _OUT_OF_MEMORY = ("insufficient memory", "out of memory", "bad_alloc", "failed to allocate memory")
 

@@ -164,6 +164,8 @@ class AlertKind(StrEnum):
     """The process that publishes messages and answers requests ended; it is started again."""
     CLOCK = "clock"
     """The clock of this computer has jumped, or no time service keeps it right."""
+    NOTIFY = "notify"
+    """A channel to people fails, or the process that notifies people does not run."""
 
 
 class StandingAlert(FrozenModel):

@@ -108,7 +108,7 @@ def write_stained_plates(out: Path, scopes: Sequence[VirtualMicroscope]) -> None
     for scope in scopes:
         folder = out / "fluorescence" / scope.plate.name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "fluorescence.toml").write_text(settings_toml(scope.um_per_px))
+        (folder / "fluorescence.toml").write_text(settings_toml(scope.um_per_px), encoding="utf-8")
         for plan in scope.plate.wells:
             for stain, planes in render_stains(scope, plan).items():
                 path = folder / f"{plan.well}_{CHANNELS[stain]}.tif"

@@ -68,8 +68,10 @@ def write_plate_map(scope: PlateMicroscope, drop: Path, *, assay: bool = False) 
     plate = scope.plate
     folder = drop / plate.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{plate.name}.wells.csv").write_text(plate.plate_map_csv())
-    (folder / f"{plate.name}.plate.toml").write_text(plate.plate_map_toml(scope.um_per_px))
+    (folder / f"{plate.name}.wells.csv").write_text(plate.plate_map_csv(), encoding="utf-8")
+    (folder / f"{plate.name}.plate.toml").write_text(
+        plate.plate_map_toml(scope.um_per_px), encoding="utf-8"
+    )
     if assay:
         write_assay(scope, drop)
     return folder
@@ -77,7 +79,9 @@ def write_plate_map(scope: PlateMicroscope, drop: Path, *, assay: bool = False) 
 
 def write_assay(scope: PlateMicroscope, drop: Path) -> None:
     """Write the assay of a virtual microscope's plate beside its plate map in the drop folder."""
-    (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(scope.plate.assay_csv())
+    (drop / scope.plate.name / f"{scope.plate.name}.assay.csv").write_text(
+        scope.plate.assay_csv(), encoding="utf-8"
+    )
 
 
 def write_truth(path: Path, truths: Iterable[Truth]) -> None:
@@ -143,7 +147,7 @@ def _write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV with its column names; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

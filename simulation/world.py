@@ -134,7 +134,11 @@ class World:
         """
         path = folder / "world.toml"
         try:
-            return cls(folder, WorldFile.model_validate(tomllib.loads(path.read_text())), clock)
+            return cls(
+                folder,
+                WorldFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))),
+                clock,
+            )
         except OSError as error:
             raise ConfigError(
                 path,
@@ -203,7 +207,7 @@ class World:
         """
         path = self.folder / "on_stage.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             return StagedPlate(self.scopes[content["plate"]], max(1, int(content["day"])))
         except FileNotFoundError:
             return None
@@ -216,13 +220,13 @@ class World:
     def is_lamp_on(self) -> bool:
         """True if the lamp is on; it is off in a new world."""
         try:
-            return (self.folder / "lamp").read_text().strip() == "on"
+            return (self.folder / "lamp").read_text(encoding="utf-8").strip() == "on"
         except FileNotFoundError:
             return False
 
     def switch_lamp(self, *, on: bool) -> None:
         """Switch the lamp on or off."""
-        (self.folder / "lamp").write_text("on\n" if on else "off\n")
+        (self.folder / "lamp").write_text("on\n" if on else "off\n", encoding="utf-8")
 
     def virtual_time(self) -> datetime:
         """Return the time in the life of the plate that is or was last on the stage.
@@ -235,7 +239,7 @@ class World:
         if mark is None or not self.file.own_clock:
             return now
         plate, _, day = mark.name.rpartition("-day")
-        began = datetime.fromisoformat(mark.read_text())
+        began = datetime.fromisoformat(mark.read_text(encoding="utf-8"))
         seeded_at = self.scopes[plate].plate.seeded_at
         return seeded_at + timedelta(days=int(day) - 1) + _FIRST_WELL_AFTER + (now - began)
 
@@ -250,9 +254,9 @@ class World:
             mark = last.with_name(f"{staged.scope.plate.name}-day{staged.day:02d}")
             if not mark.exists():
                 write_durably(mark, self._clock().isoformat().encode())
-            if not last.exists() or last.read_text() != mark.name:
+            if not last.exists() or last.read_text(encoding="utf-8") != mark.name:
                 write_durably(last, mark.name.encode())
-        return last.with_name(last.read_text()) if last.exists() else None
+        return last.with_name(last.read_text(encoding="utf-8")) if last.exists() else None
 
     def focus_height_um(self, plan: WellPlan) -> float:
         """Return the focus height in µm of a planned well of the plate on the stage."""

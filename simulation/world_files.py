@@ -49,10 +49,12 @@ def write_world(out: Path, world: World) -> None:
             "expected a path without a comma",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "world.toml").write_text(world.file.toml())
+    (folder / "world.toml").write_text(world.file.toml(), encoding="utf-8")
     world.switch_lamp(on=False)
     world.remove_plate()
-    (out / "MMConfig.cfg").write_text(_MM_CONFIG.format(world=folder, um_per_px=world.um_per_px))
+    (out / "MMConfig.cfg").write_text(
+        _MM_CONFIG.format(world=folder, um_per_px=world.um_per_px), encoding="utf-8"
+    )
 
 
 def write_maps_and_truth(out: Path, world: World, *, assay: bool, progress: Progress) -> None:

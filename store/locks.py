@@ -1,11 +1,10 @@
 """Locks of a store: one service per SQLite database, service name and drop folder.
 
 Maintenance commands that change the store lock it too. The locks belong to the store: a lock file
-beside a SQLite database, or advisory locks of the PostgreSQL server. The kernel or the server
-releases them when the process ends, also after SIGKILL.
+beside a SQLite database, or advisory locks of the PostgreSQL server. The operating system or the
+server releases them when the process ends, also after SIGKILL.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,11 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from schemas.errors import StoreError, StoreInUseError
+from schemas.portable_files import open_lock_file, read_holder, try_lock, write_holder
 from store.address import parse_address, sqlite_file, without_password
 from store.database import problem_of
 
@@ -46,15 +47,7 @@ class User:
     @property
     def has_ended(self) -> bool:
         """True if it was a process of this computer that has ended, as before a restart."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # a process of another user
-            return False
-        return False
+        return self.host == socket.gethostname() and not psutil.pid_exists(self.pid)
 
     def __str__(self) -> str:
         name = f"the service {self.service}" if self.service else "a spherorank store command"
@@ -115,32 +108,29 @@ class SqliteLock:
         self._path = database.with_name(database.name + LOCK_SUFFIX)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = open_lock_file(self._path)
         except OSError as error:
             raise StoreError(
                 self._path,
                 f"cannot be opened ({error.strerror}); expected a folder that this user may write",
             ) from error
-        if not _wait_for(self._try_lock, wait_s):
+        if not self._lock(wait_s):
             holder = self._holder()
-            os.close(self._handle)
             raise StoreInUseError(
                 f"sqlite:///{database}",
                 f"is used by {holder or 'another process'}; expected a database that no other "
                 "process uses: stop the other process, or name another file in store.url",
                 holder.service if holder else "",
             )
-        self._is_open = True
         with suppress(OSError):  # on a full disk the holder's name is missing, not the lock
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, json.dumps(asdict(_this_process(use))).encode(), 0)
+            write_holder(self._file, json.dumps(asdict(_this_process(use))))
 
     def check(self) -> None:
         """Raise StoreError if the lock file was deleted or replaced, so that it protects nothing.
 
         A service that starts now would lock another file.
         """
-        held = os.fstat(self._handle)
+        held = os.fstat(self._file.fileno())
         try:
             present = self._path.stat()
         except OSError as error:
@@ -158,20 +148,26 @@ class SqliteLock:
 
     def close(self) -> None:
         """Release the lock; safe to call twice."""
-        if self._is_open:
-            self._is_open = False
-            os.close(self._handle)
+        self._file.close()
 
-    def _try_lock(self) -> bool:
+    def _lock(self, wait_s: float) -> bool:
+        """Lock the file and return True, or close it and return False after ``wait_s`` seconds."""
+        is_locked = False
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            is_locked = _wait_for(partial(try_lock, self._file), wait_s)
+        except OSError as error:
+            raise StoreError(
+                self._path,
+                f"cannot be locked ({error.strerror}); expected a file system with locks",
+            ) from error
+        finally:
+            if not is_locked:
+                self._file.close()
+        return is_locked
 
     def _holder(self) -> User | None:
         try:
-            return User(**json.loads(os.pread(self._handle, 1000, 0)))
+            return User(**json.loads(read_holder(self._path)))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -335,6 +335,10 @@ class Outbox(Protocol):
         """Return the largest number of a message that retention deleted, 0 if it deleted none."""
         ...
 
+    def unpublished(self) -> int:
+        """Return the number of committed messages that were not sent on the PUB socket."""
+        ...
+
 
 class FinalMessage(Protocol):
     """The message of a final ranking: its sequence number, ranking and time."""

@@ -4,19 +4,19 @@ A database that was restored from a backup, or made again after its deletion, co
 number. The service continues after the number in this file, so no number is used twice.
 """
 
-import fcntl
 import glob
 import os
 import re
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 
 from schemas.errors import StoreError
+from schemas.portable_files import sync_folder, wait_for_lock
 
 BLOCK = 1000
 """Numbers that are reserved on the disk at once; only a power cut uses up the rest of a block."""
@@ -82,6 +82,9 @@ class SequenceMark:
                 content = self._path.read_bytes()
             except FileNotFoundError:
                 return 0
+            except PermissionError:  # Windows: another process writes the file at this moment
+                with self._locked_file() as file:
+                    content = file.read()
             return self._parse(content).floor(self._boot)
 
     def raise_to(self, sequence: int) -> None:
@@ -92,54 +95,48 @@ class SequenceMark:
         with self._lock, self._raising_store_errors():
             if sequence <= self._published:
                 return
-            with self._locked_file() as handle:
-                record = self._parse(os.pread(handle, 1000, 0))
+            with self._locked_file() as file:
+                record = self._parse(file.read())
                 last = max(sequence, record.floor(self._boot))
                 is_within = last <= record.reserved
                 reserved = record.reserved if is_within else last + BLOCK
-                self._write(handle, Record(last, reserved, self._boot), durably=not is_within)
+                self._write(file, Record(last, reserved, self._boot), durably=not is_within)
             self._published = sequence
 
     def close(self) -> None:
         """Write the exact number to the disk, so that a restart of the computer skips none."""
         with self._lock, self._raising_store_errors():
             if self._published and self._path.exists():
-                with self._locked_file() as handle:
-                    record = self._parse(os.pread(handle, 1000, 0))
-                    self._write(handle, replace(record, reserved=record.last), durably=True)
+                with self._locked_file() as file:
+                    record = self._parse(file.read())
+                    self._write(file, replace(record, reserved=record.last), durably=True)
 
     @contextmanager
-    def _locked_file(self) -> Iterator[int]:
+    def _locked_file(self) -> Iterator[FileIO]:
         if not self._path.exists():
             self._make()
-        handle = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle
-        finally:
-            os.close(handle)
+        with self._path.open("r+b", buffering=0) as file:
+            wait_for_lock(file)
+            yield file
 
     def _make(self) -> None:
         """Make the file with the number 0, complete or not at all."""
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".part")
+        writer = f"{os.getpid()}-{threading.get_ident()}"
+        temporary = self._path.with_name(f".{writer}.{self._path.name}.part")
         try:
-            os.fchmod(handle, 0o644)
-            self._write(handle, Record(0, 0, self._boot), durably=True)
+            with temporary.open("wb", buffering=0) as file:
+                self._write(file, Record(0, 0, self._boot), durably=True)
             with suppress(FileExistsError):  # another process has made it in the meantime
                 self._path.hardlink_to(temporary)
         finally:
-            os.close(handle)
-            Path(temporary).unlink()
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            temporary.unlink(missing_ok=True)
+        sync_folder(self._path.parent)
 
-    def _write(self, handle: int, record: Record, *, durably: bool) -> None:
-        os.pwrite(handle, record.to_bytes(), 0)  # the same bytes of the disk: needs no free space
+    def _write(self, file: FileIO, record: Record, *, durably: bool) -> None:
+        file.seek(0)
+        file.write(record.to_bytes())  # the same bytes of the disk: needs no free space
         if durably:
-            os.fsync(handle)
+            os.fsync(file.fileno())
 
     def _parse(self, content: bytes) -> Record:
         checksum, _, text = content.decode(errors="replace").partition(" ")

@@ -99,6 +99,10 @@ class SqlOutbox(SqlPart):
                 .values(published_through=sequence)
             )
 
+    def unpublished(self) -> int:
+        """Return the number of committed messages that were not sent on the PUB socket."""
+        return self._counter(counters.c.last - counters.c.published_through)
+
     def _counter(self, column: ColumnElement[int]) -> int:
         with self._database.reading() as connection:
             return connection.scalar(select(column).where(counters.c.service == self._service)) or 0

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.errors import StoreError
@@ -85,6 +85,16 @@ class SqlPart:
                 f"is damaged, {len(found)} problems, first: {found[0]}; restore a backup "
                 "(spherorank store restore)",
             )
+
+    def check_writable(self) -> None:
+        """Raise StoreError unless a change can be committed now; any thread may call it."""
+        # SQLite writes nothing for an update that leaves all values as they are.
+        service = f"{self._service} (test of writing)"
+        with self._database.writing() as connection:
+            connection.execute(
+                counters.insert().values(service=service, last=0, published_through=0)
+            )
+            connection.execute(delete(counters).where(counters.c.service == service))
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""

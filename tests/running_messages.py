@@ -2,10 +2,11 @@
 
 import json
 import socket
+import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ class RunningMessages:
 
     def __init__(self, folder: Path, **changes: Any) -> None:  # noqa: ANN401 - any settings
         events, requests = free_ports(2)
+        self._store_file = folder / "messages.sqlite"
         settings = {
             "events": f"tcp://127.0.0.1:{events}",
             "requests": f"tcp://127.0.0.1:{requests}",
-            "store_url": f"sqlite:///{folder}/messages.sqlite",
+            "store_url": f"sqlite:///{self._store_file}",
             "service": "test",
             "heartbeat_s": 0.5,
             "stall_s": 5.0,
@@ -63,6 +65,14 @@ class RunningMessages:
         """The process of the sockets that runs now."""
         assert self.process._child is not None
         return psutil.Process(self.process._child._process.pid)
+
+    def suspend(self) -> psutil.Process:
+        """Stop the process that runs now while it holds no lock of the store, and return it."""
+        child = self.child
+        with closing(sqlite3.connect(self._store_file, timeout=TIMEOUT_S)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            child.suspend()
+        return child
 
     def memory_bytes(self) -> int:
         """Return the memory of the process that runs now; 0 if none runs."""
@@ -100,6 +110,8 @@ class RunningMessages:
         return [json.loads(each.body)["data"]["message"] for each in messages]
 
     def close(self) -> None:
+        with suppress(psutil.Error, AssertionError):
+            self.child.resume()  # a test that failed may have left it suspended
         self.process.stop(TIMEOUT_S)
         self.store.close()
 

@@ -5,6 +5,7 @@ Names and files are checked before torch is loaded.
 """
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -277,10 +278,22 @@ def evaluate_encoders(
         typer.Option(help="Folder of real images. Without it, these rows are left out."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Number of encoder threads.")] = 1,
+    laboratories: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rank plates of so many simulated laboratories instead, with one renderer and one "
+            "mechanism left out of all choices; writes laboratories.txt and laboratories.csv.",
+        ),
+    ] = None,
     *,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Use six small plates: a first answer within two minutes."),
+        typer.Option(
+            "--quick",
+            help="Use six small plates: a first answer within two minutes. With --laboratories: "
+            "use two plates of 18 wells each.",
+        ),
     ] = False,
 ) -> None:
     """Compare encoders and write a report.
@@ -289,7 +302,16 @@ def evaluate_encoders(
     """
     from training.evaluation.candidates import load_candidates
 
-    load_candidates(bundles, real_data)  # a wrong name is reported before torch is loaded
+    candidates = load_candidates(bundles, real_data)  # before torch is loaded
+    if laboratories is not None:
+        from training.evaluation import laboratories as protocol
+
+        chosen = protocol.QUICK_LABORATORIES if quick else protocol.LaboratorySet()
+        table = protocol.write_laboratories(
+            candidates, replace(chosen, laboratories=laboratories), out, cache
+        )
+        typer.echo(table.read_text(encoding="utf-8"))
+        return
     evaluation = _needing_torch("training.evaluation.evaluate")
     evaluation.evaluate_bundles(
         bundles,

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _SHARED = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -53,12 +53,22 @@ def folder_identity(folder: Path, mounts: Sequence[Mount], host: str | None = No
         The name of this computer; None asks the system.
     """
     path = folder.resolve()
+    if share := share_folder(path):
+        return share
     around = [mount for mount in mounts if path.is_relative_to(mount.place)]
     mount = max(reversed(around), key=lambda each: len(each.place), default=None)
     if mount is None or mount.kind not in _SHARED:
         return f"{host or socket.gethostname()}:{path}"
     inside = Path(mount.root) / path.relative_to(mount.place)
     return f"{mount.source.rstrip('/')}{str(inside).rstrip('/')}"
+
+
+def share_folder(path: PurePath) -> str | None:
+    r"""Return a Windows path of a network share, such as ``\\server\share\drop``, with slashes.
+
+    Linux names the source of a mounted share in the same way. None for any other path.
+    """
+    return path.as_posix().rstrip("/") if path.drive.startswith("\\\\") else None
 
 
 def _plain(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 
 import structlog
 
+from schemas.portable_files import replace_file
 from schemas.well_image import FileVersion
 
 log = structlog.get_logger()
@@ -81,8 +82,9 @@ class InFlightJournal:
             return
         temporary = self._path.with_name(f"{self._path.name}.part")
         try:
-            temporary.write_text(json.dumps([asdict(image) for image in self._images.values()]))
-            temporary.replace(self._path)
+            content = json.dumps([asdict(image) for image in self._images.values()])
+            temporary.write_text(content, encoding="ascii")
+            replace_file(temporary, self._path)
             self._is_written = True
         except OSError as error:
             if self._is_written:
@@ -99,6 +101,6 @@ def _read(path: Path | None) -> tuple[InFlightImage, ...]:
                 image["well"],
                 tuple(FileVersion(**file) for file in image["files"]),
             )
-            for image in json.loads(path.read_text() if path else "[]")
+            for image in json.loads(path.read_bytes() if path else "[]")
         )
     return ()

@@ -1,6 +1,7 @@
 """List every file below the drop folder with its size and modification time."""
 
 import os
+import sys
 from collections.abc import Callable, Container, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def list_files(  # noqa: C901 - one loop with the errors of each system call
                     elif version := _version(path, entry):
                         yield version
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            if not folder:
+            if not folder or not root.is_dir():  # Windows reports a share that is gone in this way
                 raise SourceGoneError(
                     root, f"{error.strerror}; expected the drop folder"
                 ) from error
@@ -116,4 +117,5 @@ def _printable(path: str) -> str:
 
     The name is refused later because of its backslash, so the file is never opened.
     """
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    errors = sys.getfilesystemencodeerrors()
+    return path.encode("utf-8", errors).decode("utf-8", "backslashreplace")

@@ -6,6 +6,8 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has neither this flag nor pipes in folders
+
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading its bytes.
@@ -23,12 +25,13 @@ def open_regular(path: Path) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise FileNotFoundError(errno.ENOENT, "is no regular file", str(path))
-    os.set_blocking(file.fileno(), True)
+    if _NO_WAIT:
+        os.set_blocking(file.fileno(), True)
     return file
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | _NO_WAIT)
 
 
 def link_problem(folder: Path, path: str) -> str | None:

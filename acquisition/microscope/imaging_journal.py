@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from acquisition.durable_files import make_folder, sync_folder
+from acquisition.durable_files import make_folder
 from schemas.errors import OutputError
 from schemas.plate_map import WellName
+from schemas.portable_files import sync_folder
 
 _JOURNAL_NAME = re.compile(r"(.+)-day\d+\.jsonl")
 
@@ -179,7 +181,7 @@ class ImagingJournal:
             make_folder(self._path.parent)
             with self._path.open("ab+") as file:
                 line = entry.model_dump_json(exclude_none=True).encode() + b"\n"
-                file.write(_missing_line_end(file.fileno()) + line)
+                file.write(_missing_line_end(file) + line)
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
@@ -237,7 +239,9 @@ def run_start(seeded_at: datetime, now: datetime) -> datetime | None:
     return seeded_at if seeded_at <= now else None
 
 
-def _missing_line_end(file: int) -> bytes:
+def _missing_line_end(file: BinaryIO) -> bytes:
     """Return a line end if the last line of an open file was truncated by a crash."""
-    size = os.fstat(file).st_size
-    return b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
+    if not file.seek(0, os.SEEK_END):
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"

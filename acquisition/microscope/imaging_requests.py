@@ -9,9 +9,10 @@ from pathlib import Path
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from acquisition.durable_files import make_folder, sync_folder, write_durably
+from acquisition.durable_files import make_folder, write_durably
 from schemas.errors import OutputError
 from schemas.plate_map import PlateId, WellName
+from schemas.portable_files import sync_folder
 
 log = structlog.get_logger()
 

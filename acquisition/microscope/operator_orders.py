@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from acquisition.durable_files import sync_folder, write_durably
+from acquisition.durable_files import write_durably
 from acquisition.microscope.imaging_requests import ASKED, ImagingRequest
 from schemas.errors import OutputError
 from schemas.plate_map import PlateId
+from schemas.portable_files import sync_folder
 
 ABORTED = "aborted by the operator"
 """The reason for which the request of an aborted day is dropped."""

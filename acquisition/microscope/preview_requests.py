@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from acquisition.durable_files import write_durably
@@ -64,7 +65,7 @@ class PreviewRequests:
             except (OSError, ValidationError):
                 self.forget(path.stem)
                 continue
-            if Path(f"/proc/{request.process}").exists():
+            if psutil.pid_exists(request.process):
                 found.append((path.stem, request))
             else:
                 self.forget(path.stem)

@@ -65,6 +65,6 @@ class VisitSaving:
     def _save_images(self, images: Sequence[WellFrames], channel: str | None) -> str:
         """Save images in one channel, the main one last; record it and return its path."""
         file = [save_visit(self.archive, image) for image in images][-1]
-        name = str(file.relative_to(self.archive))
+        name = file.relative_to(self.archive).as_posix()
         self.journal.record_saved(images[-1].well, name, self.clock(), channel)
         return str(file)

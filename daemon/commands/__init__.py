@@ -15,6 +15,7 @@ from daemon.commands import (
     images,
     keys,
     messages,
+    notify,
     rank,
     service,
     simulation,
@@ -72,6 +73,7 @@ app.command()(images.embed)
 app.command()(images.measure)
 app.command()(fluorescence.quantify_fluorescence)
 app.command()(messages.listen)
+app.command()(notify.notify)
 app.add_typer(keys.group, name="keys")
 app.add_typer(acquire.group, name="acquire")
 app.add_typer(store.group, name="store")

@@ -21,14 +21,13 @@ def run(
 ) -> None:
     """Run the service in the foreground.
 
-    It stops at SIGTERM, SIGINT or SIGHUP. After SIGHUP the exit code is 129, so that systemd starts
-    it again with the present configuration. Under nohup, SIGHUP is ignored.
+    It stops at SIGTERM, SIGINT or SIGHUP, on Windows at Ctrl-C or Ctrl-Break. After SIGHUP the exit
+    code is 129, so that systemd starts it again with the present configuration. Under nohup, SIGHUP
+    is ignored.
     """
-    import signal
-
     from daemon import logs, wiring
     from daemon.config import load_config
-    from daemon.stop_signals import record_stop_signals
+    from daemon.stop_signals import HANG_UP, record_stop_signals
 
     settings = load_config(config)
     logs.install(logs.DailyJsonLines(settings.output.logs, settings.output.log_days))
@@ -38,7 +37,7 @@ def run(
         settings, file=config, once=once, stop_signals=stop_signals
     ) as service:
         service.run(once=once)
-    if stop_signals and stop_signals[0] == signal.SIGHUP:
+    if stop_signals and stop_signals[0] == HANG_UP:
         raise typer.Exit(ExitCode.HUNG_UP)
 
 

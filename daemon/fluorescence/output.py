@@ -46,13 +46,13 @@ class OutputFiles:
         """
         try:
             self.assay.parent.mkdir(parents=True, exist_ok=True)
-            with self.assay.open("x", newline="") as file:
+            with self.assay.open("x", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("well", "viability_percent"))
                 writer.writerows(
                     (well, f"{percent:.2f}") for well, percent in result.assayed.items()
                 )
-            with self.table.open("x", newline="") as file:
+            with self.table.open("x", newline="", encoding="utf-8") as file:
                 rows = [_row(well, settings) for well in result.wells.values()]
                 table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                 table.writeheader()

@@ -112,7 +112,7 @@ def print_ranking_beside_truth(ranking: Ranking, out: Path, screen: Console) -> 
 
 def _mean_true_kill(truth: Path, ranking: Ranking) -> dict[str, float]:
     """Return the mean true kill (0 to 1) of each treatment on the day of a ranking."""
-    with truth.open(newline="") as file:
+    with truth.open(newline="", encoding="utf-8") as file:
         kill = {
             row["well"]: float(row["kill"])
             for row in csv.DictReader(file)

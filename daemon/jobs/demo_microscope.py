@@ -80,14 +80,14 @@ def run_microscope_demo(
     (plate,) = world.scopes
     config, log_file = out / "spherorank.toml", out / "service.log"
     events, requests = free_ports(2)
-    with config.open("a") as file:
+    with config.open("a", encoding="utf-8") as file:
         file.write(_SERVICE.format(events=events, requests=requests))
     screen.print(
         f"A virtual microscope is simulated in {out}/world. The service drives it through "
         f"Micro-Manager and reads the images that it saves in {out}/archive."
     )
     with (
-        log_file.open("w") as log,
+        log_file.open("w", encoding="utf-8") as log,
         running_command(["run", "--config", str(config)], log) as service,
     ):
         subscriber = DemoSubscriber(
@@ -128,7 +128,7 @@ class _DemoSteps:
         """Wait until the service has locked the microscope, so that no other process opens it."""
         lock = self._out / "microscope" / "lock"
         end_s = time.monotonic() + START_S
-        while not (lock.exists() and lock.read_text()):
+        while not (lock.exists() and lock.read_text(encoding="utf-8")):
             self._check_time_and_service(end_s, "the service has not opened the microscope")
             time.sleep(0.1)
 

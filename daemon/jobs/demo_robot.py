@@ -68,14 +68,14 @@ def run_robot_demo(out: Path, seed: int, wells: int, screen: Console) -> None:
     (out / "drop").mkdir(parents=True, exist_ok=True)
     events, requests = free_ports(2)
     config = out / "spherorank.toml"
-    config.write_text(_CONFIG.format(events=events, requests=requests))
+    config.write_text(_CONFIG.format(events=events, requests=requests), encoding="utf-8")
     screen.print(
         f"A virtual robot writes the images of a plate into {out}/drop. "
         "The service reads this folder."
     )
     end_s = time.monotonic() + LIMIT_S
     with (
-        (out / "service.log").open("w") as log,
+        (out / "service.log").open("w", encoding="utf-8") as log,
         running_command(["run", "--config", str(config)], log) as service,
         running_command(_robot_command(out, seed, wells), log) as robot,
     ):

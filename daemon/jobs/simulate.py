@@ -202,7 +202,7 @@ def write_virtual_microscope(out: Path, file: WorldFile, *, assay: bool) -> Worl
                 assay=assay,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-            (out / "spherorank.toml").write_text(_MICROSCOPE_CONFIG)
+            (out / "spherorank.toml").write_text(_MICROSCOPE_CONFIG, encoding="utf-8")
         except OSError as error:
             raise SpheroRankError(
                 error.filename or out,

@@ -16,7 +16,7 @@ from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.microscope.settings import check_installed
 from daemon import wiring
-from daemon.config import Config, load_config
+from daemon.config import Config, credentials_folder, load_config
 from daemon.messaging import inquiries
 from daemon.messaging.configured_keys import configured_keys, keys_of_own_client
 from daemon.messaging.sockets import MessageSockets
@@ -61,6 +61,7 @@ def find_start_problems(path: Path | None) -> list[str]:
         *([] if is_running else _damage_of_store(config)),
         *_lock_problems(config, is_running=is_running),
         *_folder_problems(config),
+        *_notify_problems(config),
         *([] if is_running else [*_socket_problems(config), *_microscope_problems(config, path)]),
     ]
     return list(dict.fromkeys(found))  # a wrong encoder bundle is found by three of the checks
@@ -166,6 +167,15 @@ def _folder_problems(config: Config) -> Iterator[str]:
         else:
             if not os.access(folder, os.W_OK):
                 yield f"{key}: {folder} cannot be written; expected write permission"
+
+
+def _notify_problems(config: Config) -> list[str]:
+    """Return the problem of each channel to people whose URL cannot be used."""
+    if not config.notify.is_configured:
+        return []
+    from daemon.notify.channels import open_channels  # noqa: PLC0415 - apprise is slow to load
+
+    return _errors_of(lambda: open_channels(config.notify, credentials_folder()))
 
 
 def _is_running(config: Config) -> bool:

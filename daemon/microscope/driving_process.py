@@ -4,10 +4,12 @@ This module loads neither Micro-Manager nor OpenCV, so that orders to this proce
 """
 
 import contextlib
-from pathlib import Path
+
+import psutil
 
 from daemon.config import Config, MicromanagerSection
 from schemas.errors import ConfigError
+from schemas.portable_files import read_holder
 
 
 def micromanager_section(config: Config) -> MicromanagerSection:
@@ -26,10 +28,9 @@ def driving_process(config: Config) -> int | None:
     The lock itself is not touched, so that no process that starts meanwhile finds it held.
     """
     try:
-        process = int((micromanager_section(config).state / "lock").read_text())
+        process = int(read_holder(micromanager_section(config).state / "lock"))
     except (OSError, ValueError):
         return None
-    command = Path(f"/proc/{process}/cmdline")
-    with contextlib.suppress(OSError):
-        return process if b"acquire" in command.read_bytes() else None
+    with contextlib.suppress(psutil.Error):
+        return process if "acquire" in psutil.Process(process).cmdline() else None
     return None

@@ -68,7 +68,7 @@ def import_focus_map(config: Config, plate: str, file: Path, screen: Console) ->
             save_focus_surface(state, plate, surface)
     except MicroscopeBusyError as busy:
         on_stage = state / "on_stage"
-        if on_stage.exists() and on_stage.read_text().strip() == plate:
+        if on_stage.exists() and on_stage.read_text(encoding="utf-8").strip() == plate:
             raise MicroscopeError(
                 f"plate {plate}",
                 f"is under the microscope, which {busy.problem}; "

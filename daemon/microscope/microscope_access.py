@@ -1,7 +1,6 @@
 """Open the microscope for one process at a time, guarded by a lock file."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from acquisition.ports import BeginStep, ignore_step
 from daemon.config import Config, microscope_settings
 from daemon.microscope.driving_process import micromanager_section
 from schemas.errors import MicroscopeError, OutputError
+from schemas.portable_files import open_lock_file, read_holder, try_lock, write_holder
 
 
 class MicroscopeBusyError(MicroscopeError):
@@ -59,7 +59,7 @@ def opened_microscope(
 def lock_microscope(config: Config) -> Iterator[None]:
     """Context manager that holds the lock file of the microscope; it yields None.
 
-    The kernel releases the lock when the process ends, also after a crash.
+    The operating system releases the lock when the process ends, also after a crash.
 
     Raises
     ------
@@ -71,21 +71,16 @@ def lock_microscope(config: Config) -> Iterator[None]:
     path = micromanager_section(config).state / "lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = open_lock_file(path)
     except OSError as error:
         raise OutputError(
             path,
             f"cannot be written ({error.strerror}); expected a folder that this user may write to",
         ) from error
-    with os.fdopen(handle, "rb+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MicroscopeBusyError(
-                "the microscope",
-                f"is driven by process {file.read().decode().strip() or 'unknown'}",
-            ) from error
+    with file:
+        if not try_lock(file):
+            holder = read_holder(path).strip() or "unknown"
+            raise MicroscopeBusyError("the microscope", f"is driven by process {holder}")
         with contextlib.suppress(OSError):  # on a full disk the process id is missing, not the lock
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
+            write_holder(file, str(os.getpid()))
         yield

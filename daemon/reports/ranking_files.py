@@ -33,6 +33,11 @@ class _RankingIdentity(RevisionIdentity):
         """Run, culture day and revision: a ranking of a later day is newer than any revision."""
         return self.run, self.day, self.revision
 
+    @property
+    def subject(self) -> str:
+        """The plate (id)."""
+        return self.plate
+
 
 def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> list[Path]:
     """Write the missing files of a ranking below ``folder`` and return the paths of all its files.
@@ -46,14 +51,15 @@ def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> li
         If a file cannot be written, or a file of this name holds another ranking. A later call
         writes the remaining files.
     """
-    if ranking.plate in (".", "..") or "/" in ranking.plate:
+    home = folder / ranking.plate
+    if ranking.plate in (".", "..") or home.parent != folder:  # also C:x on Windows
         raise OutputError(
             folder, f"plate {ranking.plate!r} cannot name a folder; expected another plate id"
         )
     lead = ranking.model_dump(mode="json", include={"plate", "day", "revision", "final"})
     return write_revision(
         Revision(
-            folder / ranking.plate,
+            home,
             _RankingIdentity.model_validate(ranking),
             {
                 f"{ranking.name}.json": lambda: ranking.model_dump_json(indent=2) + "\n",

@@ -4,6 +4,7 @@
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class RevisionIdentity(BaseModel):
     def order(self) -> tuple[int, ...]:
         """Sort key: the revision with the largest key is the latest."""
         return (self.revision,)
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """The plate or specimen (id) that is ranked, which has a folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ def _missing_files(revision: Revision) -> list[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be read.
+        If the folder cannot be read, or has rankings of another plate or specimen. On Windows, ids
+        that differ in capital letters only name the same folder.
     """
     home = revision.home
     try:
@@ -138,6 +145,13 @@ def _missing_files(revision: Revision) -> list[Path]:
         raise OutputError(
             home, f"cannot be read ({error.strerror}); expected a readable folder"
         ) from error
+    if latest is not None and latest.subject != revision.identity.subject:
+        raise OutputError(
+            home,
+            f"has the rankings of {latest.subject!r}; expected those of "
+            f"{revision.identity.subject!r}, in a folder of its own: use ids that differ in more "
+            "than capital letters",
+        )
     absent = [path for path in _paths(revision) if path.name not in existing]
     if latest is None or latest.order < revision.identity.order:
         absent.append(home / LATEST)

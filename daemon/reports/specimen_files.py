@@ -21,6 +21,11 @@ class _SpecimenIdentity(RevisionIdentity):
 
     specimen: str
 
+    @property
+    def subject(self) -> str:
+        """The specimen (id)."""
+        return self.specimen
+
 
 def specimen_folder_name(specimen: str) -> str:
     """Return the name of a specimen's folder, which is beside the folders of the plates."""

@@ -54,10 +54,18 @@ class OnnxEncoder:
         self, bundle: Bundle, providers: Providers = "auto", intra_op_threads: int = 2
     ) -> None:
         self._card = bundle.card  # the bytes of the model are not kept
-        self._session, provider = _open_session(bundle, providers, intra_op_threads)
+        self._session, self._provider = _open_session(bundle, providers, intra_op_threads)
         log.info(
-            "encoder.ready", provider=provider, dimension=self.dimension, encoder_id=self.encoder_id
+            "encoder.ready",
+            provider=self.provider,
+            dimension=self.dimension,
+            encoder_id=self.encoder_id,
         )
+
+    @property
+    def provider(self) -> str:
+        """Device of the encoder: ``cuda`` or ``cpu``."""
+        return self._provider
 
     @property
     def card(self) -> BundleCard:

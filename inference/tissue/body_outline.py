@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
-from inference.tissue.fibres import find_attached_fibres
+from inference.tissue.fibres import find_attached_fibres, find_fibres
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
@@ -53,6 +53,10 @@ _MIN_COMPACT_SOLIDITY = 0.84  # of a tissue without gaps, in which light is text
 _MIN_SOLIDITY_BESIDE_FIBRE = 0.95  # the same without its thin parts
 _FIBRE_REACH = 0.2  # half width of a fibre with its texture relative to the radius of the tissue
 _MAX_GRAIN_SHARE = 0.02  # side of a bright grain of tissue relative to the field
+_MIN_FRAGMENTS = 6  # pieces of a tissue that fell apart
+_MAX_FRAGMENTS_AREA = 0.25  # of small fragments together, relative to the other pieces
+_LOOSE_CELL_RADIUS_PX = 3.5  # of a disc with the area of the largest cells, in reduced pixels
+_MIN_FRAGMENT_DENSITY = 0.3  # of the light that a fragment takes away, relative to its body
 _MIN_PIECE_AREA = 0.005  # of the largest piece; smaller pieces are loose cells
 
 
@@ -189,9 +193,43 @@ def _outline_one_tissue(
         part &= ~find_holes(part, transmitted[box], limit, max(shape))
         area = label_parts(part)[1][1:, cv2.CC_STAT_AREA]
         part = _without_crumbs(part, _MIN_PIECE_AREA * area.max(initial=0))
+        if len(area) >= _MIN_FRAGMENTS and not _is_compact(tissue):
+            part |= _fragments(transmitted[box], dark[box] & ~part, part, scale)
     else:
         part = np.zeros_like(part)
     return _in_plane(part, limit, box, shape)
+
+
+def _fragments(light: Floats, dark: Bools, body: Bools, scale: float) -> Bools:
+    """Return the parts of dark pixels, (h, w), that are fragments of a body which fell apart.
+
+    A fragment is larger than a loose cell, nearly as dark as the body, and no fibre. If such parts
+    are large together, they are other objects, such as drops on the lid, and none is returned.
+
+    Parameters
+    ----------
+    light
+        Share of the light that passes, (h, w).
+    dark
+        Pixels darker than the background and outside the body, (h, w).
+    body
+        Body without these fragments, (h, w).
+    scale
+        Number of pixels per reduced pixel.
+    """
+    labels, stats = label_parts(dark & ~find_fibres(dark))
+    density = 1 - light
+    usual = float(np.median(density[body]))
+    kept = stats[:, cv2.CC_STAT_AREA] > np.pi * (_LOOSE_CELL_RADIUS_PX * scale) ** 2
+    kept[0] = False
+    for label in np.flatnonzero(kept):
+        x, y, width, height, _ = stats[label]
+        window = slice(y, y + height), slice(x, x + width)
+        inside = labels[window] == label
+        kept[label] = density[window][inside].mean() > _MIN_FRAGMENT_DENSITY * usual
+    if stats[kept, cv2.CC_STAT_AREA].sum() > _MAX_FRAGMENTS_AREA * np.count_nonzero(body):
+        return np.zeros_like(body)
+    return np.asarray(kept[labels])
 
 
 def _in_plane(

@@ -16,6 +16,7 @@ from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, with_surface
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
+    erode_mask,
     fill_holes,
     fill_lumens,
     label_parts,
@@ -53,7 +54,9 @@ _MAX_RING_AREA = 1.4  # of a round region, relative to the widest disc inside
 _OPEN_RING_COVERAGE = 0.6  # a ring that covers less of its disc is no tissue, also if it is cut
 _RING_MIDDLE = 0.5  # radius of the middle of a cut ring relative to the ring
 _MAX_CIRCLE_ERROR = 0.015  # distance of a bubble's edge from a circle, relative to the radius
-_MIN_ARC = 1 / 3  # share of the circle inside the image
+_NEAR_CIRCLE = 0.03  # distance from a circle of an outline that lies on it, the same
+_MIN_ARC = 0.3  # share of the circle on which the outline lies
+_SECTOR = np.pi / 18  # smallest part of the arc
 _MIN_CIRCLE_POINTS = 6
 _FLOOR_MARGIN_PX = 6
 _SHARPEST = 0.9  # quantile of the slopes along an outline
@@ -92,6 +95,11 @@ class _EdgeSlopes:
 
     steepest: Floats  # (h, w): largest slope nearby, as texture widens a region beyond its edge
     floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
+
+    @property
+    def least(self) -> float:
+        """Slope that an edge exceeds."""
+        return self.floor + max(MIN_EDGE, self.floor / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +200,14 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     return _measure_regions(dark, _outline_regions(solid, _edge_slopes(coarse, 5)), coarse)
 
 
+def has_edge(coarse: CoarsePlane, tissue: Bools) -> bool:
+    """Return whether the outline of a tissue, (h, w), has an edge; that of a cloud fades away."""
+    slopes = _edge_slopes(coarse, 11)
+    outline = slopes.steepest[tissue & ~erode_mask(tissue, _OUTLINE_PX)]
+    edge = len(outline) / max(float((1 / np.maximum(outline, 1e-4)).sum()), 1e-9)
+    return edge > slopes.least
+
+
 def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
     labels, stats = label_parts(solid)
@@ -213,7 +229,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
         distance=np.asarray(distance, np.float32),
         edge=edge,
         sharpest_edge=label_quantiles(label, steepest, count),
-        has_edge=edge > slopes.floor + max(MIN_EDGE, slopes.floor / 2),
+        has_edge=edge > slopes.least,
     )
 
 
@@ -298,13 +314,14 @@ def _cut_rings(
 
 
 def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
-    """Return x, y and radius of the circle on which the hull of a region, (h, w), lies inside.
+    """Return x, y and radius of the circle on which the outline of a region, (h, w), lies inside.
 
-    None is returned if the hull is no circle, or too little of it is inside the image. The circle
+    None is returned if the hull is no circle, or too little of the outline lies on it. The circle
     is fitted by least squares (Kåsa, IEEE Trans. Instrum. Meas. 25, 8, 1976).
     """
     contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.convexHull(max(contours, key=len)).reshape(-1, 2).astype(np.float64)
+    outline = max(contours, key=len)
+    hull = cv2.convexHull(outline).reshape(-1, 2).astype(np.float64)
     inside = (hull >= _OUTLINE_PX).all(axis=1)
     inside &= (hull < np.array(region.shape[::-1]) - _OUTLINE_PX).all(axis=1)
     points = hull[inside]
@@ -315,9 +332,12 @@ def _fit_circle(region: Bools) -> tuple[float, float, float] | None:
     radius = float(np.sqrt(max(rest + x * x + y * y, 1.0)))
     offset = points - (x, y)
     error = float(np.sqrt(np.mean((np.hypot(*offset.T) - radius) ** 2)))
-    angles = np.sort(np.arctan2(offset[:, 1], offset[:, 0]))
-    unseen = float(np.diff(angles, append=angles[0] + 2 * np.pi).max())
-    if error > _MAX_CIRCLE_ERROR * radius or unseen > 2 * np.pi * (1 - _MIN_ARC):
+    if error > _MAX_CIRCLE_ERROR * radius:
+        return None
+    dx, dy = (outline.reshape(-1, 2) - (x, y)).T
+    on_circle = np.abs(np.hypot(dx, dy) - radius) < _NEAR_CIRCLE * radius
+    sectors = np.unique((np.arctan2(dy, dx)[on_circle] / _SECTOR).astype(int))
+    if len(sectors) * _SECTOR < 2 * np.pi * _MIN_ARC:
         return None
     return float(x), float(y), radius
 

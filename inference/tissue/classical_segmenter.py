@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
-from inference.tissue.candidate_regions import refine_background
+from inference.tissue.candidate_regions import has_edge, refine_background
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
 from inference.tissue.drops import find_drops
 from inference.tissue.fibres import find_fibres
@@ -105,6 +105,9 @@ def _segment_dark_tissue(
     dark = (transmitted < np.exp(-coarse.dark_limit)) & usable
     outline = outline_body(transmitted, dark, coarse, chosen, edge)
     body = _without_fibres(outline.body & ~prepared.marks)
+    doubts = _doubts(coarse, chosen, body, edge)
+    if Unsure.FAINT in doubts and not has_edge(coarse, resize_mask(body, coarse.field.shape)):
+        body, doubts = np.zeros_like(body), (Unsure.FAINT,)
     if coarse.hides_tissue and not body.any():
         return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
@@ -120,12 +123,14 @@ def _segment_dark_tissue(
         ),
         prepared.restore_mask(_full_cover(debris), shape),
         prepared.restore_light(np.exp(coarse.surface)),
-        _doubts(coarse, chosen, body, edge),
+        doubts,
     )
 
 
 def _without_fibres(body: Bools) -> Bools:
     """Return a body, (h, w), or an empty one if fibres and scratches are nearly all of it."""
+    if not body.any():
+        return body
     left = np.count_nonzero(body & ~find_fibres(body))
     return body if left > _MIN_TISSUE_SHARE * np.count_nonzero(body) else np.zeros_like(body)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
-from inference.tissue.masks import label_parts
+from inference.tissue.masks import dilate_mask, label_parts
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
 _CORE_RADIUS_CELLS = 3.0  # parts thinner than twice this are not core
@@ -33,16 +33,18 @@ _MIN_CORE_SHARE = 0.5  # of the tissue; around a smaller core the middle is that
 _MIN_BODY_AREA = 0.1  # of a body relative to the largest; a smaller one is a fragment
 _COMPACT_SOLIDITY = 0.9  # of a body without chains of cells
 _FEW_BODIES = 6
-_FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.93
+_FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.875
 """Smallest median solidity of the bodies, of few and of many, that are no fragments.
 
-Round organoids have 0.93 to 0.97 and fragments of cell clumps 0.79 to 0.91. A few bodies may be
+Round organoids have 0.88 to 0.97 and fragments of cell clumps 0.76 to 0.86. A few bodies may be
 ragged: tissue falls apart into many fragments.
 """
 _BLOCKS = 6  # per side of the field
-_MIN_BLOCKS = (
-    0.4  # share of blocks with a body, in a culture of many; fragments are around a centre
-)
+_MIN_BLOCKS = 0.3
+"""Share of the blocks with a body in a culture of many bodies.
+
+Fifteen bodies at any places have 0.33 or more. Fragments are around a centre.
+"""
 _SPREAD_SHARE = 0.95  # of the tissue; a single stray clump does not change it
 
 
@@ -63,8 +65,11 @@ def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
     numbers = separate_bodies(plane.body)
     tissue = _dense_tissue(plane, numbers)
     core = _core(tissue & plane.body, plane.px_per_cell)
-    cores = core | _other_bodies(numbers, core)
+    others, is_culture = _other_bodies(numbers, core)
+    cores = core | others
     spilled = _spilled_tissue(tissue, cores, core, plane.px_per_cell)
+    if is_culture:
+        spilled &= _parts_that_touch(spilled, cores)
     middle = core | spilled
     if np.count_nonzero(core) >= _MIN_CORE_SHARE * np.count_nonzero(middle):
         middle = core
@@ -87,17 +92,20 @@ def _centre(mask: Mask) -> npt.NDArray[np.float64]:
     return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
 
 
-def _other_bodies(numbers: Labels, core: Mask) -> Mask:
+def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
     """Return the bodies apart from the core that are compact bodies and no fragments of tissue.
+
+    The second value is True if they are a culture of many bodies. A separate clump in such a
+    culture is a small body or debris, because it has no core around which it could lie.
 
     ``numbers`` are the bodies of the pixels, from 1.
     """
     area = np.bincount(numbers.ravel())
     area[0] = 0
     large = np.flatnonzero(area >= _MIN_BODY_AREA * area.max())
-    others = np.zeros_like(core)
+    none = np.zeros_like(core)
     if len(large) == 1:
-        return others
+        return none, False
     solidity = float(np.median([_solidity(numbers == number) for number in large]))
     if len(large) > _FEW_BODIES:
         blocks = cv2.resize(
@@ -107,12 +115,21 @@ def _other_bodies(numbers: Labels, core: Mask) -> Mask:
         )
         whole_field = (blocks > 0).mean() >= _MIN_BLOCKS
         if not whole_field or solidity < _MANY_SOLIDITY:
-            return others
-        return np.asarray(numbers > 0) & ~core
+            return none, False
+        return np.asarray(numbers > 0) & ~core, True
     if solidity < _FEW_SOLIDITY:
-        return others
+        return none, False
     own = np.bincount(numbers[core], minlength=len(area)).argmax()
-    return np.asarray(np.isin(numbers, large[large != own]) & ~core)
+    return np.asarray(np.isin(numbers, large[large != own]) & ~core), False
+
+
+def _parts_that_touch(mask: Mask, cores: Mask) -> Mask:
+    """Return the parts of a mask that touch a core."""
+    labels, stats = label_parts(mask)
+    touching = np.zeros(len(stats), dtype=bool)
+    touching[labels[dilate_mask(cores, 1)]] = True
+    touching[0] = False
+    return np.asarray(touching[labels])
 
 
 def _solidity(mask: Mask) -> float:

@@ -16,6 +16,11 @@ The second limit is for many thin parts.
 """
 _MAX_FIBRES = 3  # more thin parts are chains of cells
 _MIN_FIBRE_SHARE = 0.05  # length of a fibre apart from the body relative to the field
+_MAX_THICKENING = 1.6
+"""Half width of a fibre at its thickest place relative to the mean one.
+
+Fibres that cross each other have 1.4. Tissue with fibres across it has 2 and more.
+"""
 _SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Bools = npt.NDArray[np.bool_]
@@ -43,10 +48,19 @@ def find_attached_fibres(body: Bools) -> Bools:
 
 
 def find_fibres(debris: Bools) -> Bools:
-    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
+    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin.
+
+    A part that is much thicker at one place is not thin there: fibres cross another object.
+    """
     labels, length, slenderness = _measure_slenderness(debris)
     fibres = slenderness > _SURE_FIBRE_SLENDERNESS
     fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
+    if not fibres.any():
+        return np.zeros_like(debris)
+    depth = cv2.distanceTransform(debris.view(np.uint8), cv2.DIST_L2, 3)
+    for label in np.flatnonzero(fibres):
+        half_width = length[label] / slenderness[label] / 2
+        fibres[label] = depth[labels == label].max() < _MAX_THICKENING * half_width
     return np.asarray(fibres[labels])
 
 

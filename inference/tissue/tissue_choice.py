@@ -75,6 +75,15 @@ MIN_BODIES_SIGNAL: Final = 0.0005
 
 Real images of organoids have 0.0006 and more, loose cells and debris up to 0.0004.
 """
+_ROUND_BODIES = 0.65  # signal of many bodies that are surely round, relative to the limits
+_ROUND_SHARE = 0.8
+"""Share of round bodies in the area of many bodies that are surely round.
+
+Organoids have 0.88 and more. Dirt with loose cells, some of which touch each other, has up to 0.7
+in most images.
+"""
+_ROUND_SOLIDITY, _ROUND_ELONGATION = 0.88, 1.5  # of a round body, at least and at most
+_ROUND_RADIUS_PX = 3.0  # of a round body that is no speck, at least
 _FAINT_BODIES = 0.8  # signal of many bodies that may be loose cells, relative to the limits
 _SURELY_MANY = 25  # so many bodies are no texture of one pale tissue
 _MIN_SMALL_AREA = 1 / 3  # area of many bodies relative to the region that else would be the tissue
@@ -84,6 +93,7 @@ _FIBRE_THINNESS = 6.0  # area relative to the widest disc inside; a disc has 1
 _MIN_CROSSING_THINNESS = 5.0  # of bent or crossing fibres, the same
 _MAX_FIBRE_SOLIDITY = 0.43  # of bent or crossing fibres; tissue in pieces has 0.44 and more
 _FIBRE_TO_BODY = 0.7  # half width of a fibre relative to the bodies
+_CHAIN_ELONGATION = 6.0  # largest elongation of a chain of bodies
 _SURE_DARKNESS = 1.5  # mean darkness of a body relative to the dark limit
 _MIN_SMALL_DARKNESS = 0.7  # relative to the dark limit
 
@@ -109,21 +119,23 @@ def choose_tissue(coarse: CoarsePlane) -> ChosenTissue:
     """
     regions = find_candidate_regions(coarse)
     small = find_small_regions(coarse, _MIN_BODIES)
-    many = _many_bodies(small) if small is not None else np.zeros(1, dtype=bool)
+    many, many_signal = _many_bodies(small) if small is not None else (np.zeros(1, dtype=bool), 0.0)
     foreign, signal = _weigh(regions)
     leading = int(np.argmax(signal))
     enough = _MIN_SMALL_AREA * (regions.area_px[leading] if signal[leading] > MIN_SIGNAL else 0)
-    if small is not None and (
-        many.sum() >= _SURELY_MANY or (many.any() and small.area_px[many].sum() >= enough)
+    if (
+        small is not None
+        and _are_tissue(small, many, many_signal)
+        and (many.sum() >= _SURELY_MANY or small.area_px[many].sum() >= enough)
     ):
-        return _choose_many(small, many)
+        return _choose_many(small, many, is_faint=many_signal < 1)
     if signal[leading] < MIN_SIGNAL:
         regions = remove_scratches(regions, coarse)
         foreign, signal = _weigh(regions)
         leading = int(np.argmax(signal))
     if signal[leading] < MIN_SIGNAL:
         is_faint = signal[leading] > MIN_SIGNAL / 2 or coarse.is_textured
-        is_faint |= small is not None and bool(_many_bodies(small, _FAINT_BODIES).any())
+        is_faint |= many_signal > _FAINT_BODIES
         return ChosenTissue(
             np.zeros(regions.labels.shape, dtype=bool),
             regions.mask(foreign),
@@ -176,17 +188,12 @@ def _width(regions: CandidateRegions) -> npt.NDArray[np.float64]:
     return np.maximum(regions.half_width_px - TEXTURE_BLUR_PX, 0)
 
 
-def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
-    """Return, by label, the small regions that are many bodies of similar size; none if few are.
+def _many_bodies(small: CandidateRegions) -> tuple[Chosen, float]:
+    """Return, by label, the small regions that can be many bodies, and their relative signal.
 
-    The dark ones decide. Pale ones, as hollow bodies are, belong to them.
-
-    Parameters
-    ----------
-    small
-        Dark regions, also those too narrow for one tissue.
-    share
-        The signal that the bodies need, relative to the limits of this module.
+    The bodies have similar sizes. The dark ones decide; pale ones, as hollow bodies are, belong to
+    them. The signal is relative to the limits of this module: bodies with 1 or more are tissue. It
+    is 0 if there are not enough bodies.
     """
     bodies = (
         small.has_edge
@@ -201,39 +208,57 @@ def _many_bodies(small: CandidateRegions, share: float = 1.0) -> Chosen:
     dark = bodies & (small.strength > _SURE_DARKNESS * small.dark_limit)
     area = small.area_px[dark]
     if len(area) < _MIN_BODIES or area.max() > _MAX_BODY_SHARE * area.sum():
-        return np.zeros_like(bodies)
+        return bodies, 0.0
     edge_width_px = small.strength[bodies] / np.maximum(small.edge[bodies], 1e-6)
     if np.median(edge_width_px) > _MAX_EDGE_WIDTH_PX:
-        return np.zeros_like(bodies)
+        return bodies, 0.0
     signal = small.strength[dark] * small.half_width_px[dark] / SIDE_PX
     mean = float((signal * area).sum() / area.sum())
     together = mean * float(np.sqrt(area.sum() / small.labels.size))
-    if mean < share * MIN_BODY_SIGNAL and together < share * MIN_BODIES_SIGNAL:
-        return np.zeros_like(bodies)
-    return bodies
+    return bodies, max(mean / MIN_BODY_SIGNAL, together / MIN_BODIES_SIGNAL)
 
 
-def _choose_many(small: CandidateRegions, bodies: Chosen) -> ChosenTissue:
+def _are_tissue(small: CandidateRegions, bodies: Chosen, signal: float) -> bool:
+    """Return whether many bodies, given by label with their relative signal, are tissue.
+
+    Bodies with a lower signal are tissue if most of them are round.
+    """
+    return signal >= 1 or (
+        signal >= _ROUND_BODIES and _share_of_round(small, bodies) >= _ROUND_SHARE
+    )
+
+
+def _share_of_round(small: CandidateRegions, bodies: Chosen) -> float:
+    """Return the share of round bodies in the area of the bodies, which are given by label."""
+    large = small.area_px > np.pi * _ROUND_RADIUS_PX**2
+    round_px = sum(
+        small.area_px[label]
+        for label in np.flatnonzero(bodies & large & (small.elongation < _ROUND_ELONGATION))
+        if solidity(small.labels == label) > _ROUND_SOLIDITY
+    )
+    return float(round_px / small.area_px[bodies].sum())
+
+
+def _choose_many(small: CandidateRegions, bodies: Chosen, *, is_faint: bool) -> ChosenTissue:
     """Return the ChosenTissue of a field of many bodies, given by label."""
     foreign = _along_the_border(small) | _thin(small)
-    cut = small.contact_px[bodies].sum() > _MAX_CONTACT_PX
-    return ChosenTissue(
-        small.mask(bodies),
-        small.mask(foreign & ~bodies),
-        (Unsure.CUT,) if cut else (),
-        many=True,
-    )
+    doubts = (Unsure.FAINT,) if is_faint else ()
+    if small.contact_px[bodies].sum() > _MAX_CONTACT_PX:
+        doubts = (*doubts, Unsure.CUT)
+    return ChosenTissue(small.mask(bodies), small.mask(foreign & ~bodies), doubts, many=True)
 
 
 def _thin(small: CandidateRegions) -> Chosen:
     """Return, by label, the small regions that are long and thin, as fibres and scratches are.
 
-    A chain of bodies that touch each other is long, but as wide as the other bodies.
+    A chain of bodies that touch each other is long, but as wide as the other bodies. A straight
+    chain of six bodies or more is improbable.
     """
     thin = small.area_px > _FIBRE_THINNESS * np.pi * small.half_width_px**2
     by_area = np.repeat(small.half_width_px[1:], small.area_px[1:].astype(int))
     usual = float(np.median(by_area)) if len(by_area) else 0.0
-    return np.asarray(thin & (small.half_width_px < _FIBRE_TO_BODY * usual))
+    narrow = small.half_width_px < _FIBRE_TO_BODY * usual
+    return np.asarray(thin & narrow | (small.elongation > _CHAIN_ELONGATION))
 
 
 def _bent_or_crossing_fibres(regions: CandidateRegions) -> Chosen:

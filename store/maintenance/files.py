@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from schemas.errors import StoreError
+from schemas.portable_files import replace_file, sync_folder
 from store.address import parse_address, sqlite_file, without_password
 from store.database import Database
 from store.locks import lock_store
@@ -117,9 +117,7 @@ def _read_backup(backup: Path, copy: Path) -> None:
     """Copy a backup, with its write-ahead log if there is one, into one new file."""
     try:
         with (
-            closing(
-                sqlite3.connect(f"file:{quote(str(backup.resolve()))}?mode=ro", uri=True)
-            ) as of,
+            closing(sqlite3.connect(f"{backup.resolve().as_uri()}?mode=ro", uri=True)) as of,
             closing(sqlite3.connect(copy)) as to,
         ):
             of.backup(to)
@@ -169,14 +167,7 @@ def _keep(file: Path, now: datetime) -> Path | None:
 
 def _replace(copy: Path, target: Path) -> None:
     """Sync a file to the disk and rename it, so that the target is the old or the new file."""
-    _sync(copy, os.O_RDONLY)
-    copy.replace(target)
-    _sync(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with copy.open("r+b") as file:
+        os.fsync(file.fileno())
+    replace_file(copy, target)
+    sync_folder(target.parent)

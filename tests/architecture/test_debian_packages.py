@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "install-debian-packages.sh"
-PRESENT = ("git", "initdb")
+PRESENT = ("git", "initdb", "promtool")
 
 
 class Machine:
@@ -16,12 +16,22 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "bin"
         self.programs.mkdir()
-        for name in ("sh", "ls", "env"):
+        for name in ("sh", "ls", "env", "mktemp", "tar", "install", "rm"):
             (self.programs / name).symlink_to(str(shutil.which(name)))
         self.calls = folder / "calls"
         self.calls.touch()
         self.script = folder / SCRIPT.name
-        self.script.write_text(SCRIPT.read_text().replace("/usr/lib/postgresql", f"{folder}/none"))
+        self.local = folder / "local"
+        self.local.mkdir()
+        self.script.write_text(
+            SCRIPT.read_text()
+            .replace("/usr/lib/postgresql", f"{folder}/none")
+            .replace("/usr/local/bin", str(self.local))
+        )
+        program = folder / "package" / "usr" / "bin" / "promtool"
+        program.parent.mkdir(parents=True)
+        program.write_text("promtool of the package")
+        self.add("dpkg-deb", f"exec tar -C {folder}/package -c ./usr/bin/promtool")
 
     def add(self, program: str, code: str = "") -> None:
         path = self.programs / program
@@ -40,7 +50,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Return a machine of root with apt-get, without git and PostgreSQL."""
+    """Return a machine of root with apt-get, without git, PostgreSQL and promtool."""
     made = Machine(tmp_path)
     made.add("id", "echo 0")
     made.add("apt-get", f'echo "$DEBIAN_FRONTEND $*" >> {made.calls}')
@@ -52,11 +62,14 @@ def test_missing_packages_are_installed(machine: Machine) -> None:
     assert machine.calls.read_text().splitlines() == [
         " update -qq",
         "noninteractive install -y -qq --no-install-recommends git postgresql",
+        " -o APT::Sandbox::User=root -qq download prometheus",
     ]
+    assert (machine.local / "promtool").read_text() == "promtool of the package"
 
 
 def test_only_what_is_missing_is_installed(machine: Machine) -> None:
     machine.add("git")
+    machine.add("promtool")
     assert machine.run().returncode == 0
     assert machine.calls.read_text().endswith("--no-install-recommends postgresql\n")
 
@@ -72,7 +85,9 @@ def test_a_user_without_root_installs_by_sudo(machine: Machine) -> None:
     machine.add("id", "echo 1000")
     machine.add("sudo", f'echo sudo >> {machine.calls}; exec "$@"')
     assert machine.run().returncode == 0
-    assert machine.calls.read_text().splitlines()[::2] == ["sudo", "sudo"]
+    calls = machine.calls.read_text().splitlines()
+    assert calls[:5:2] == ["sudo", "sudo", " -o APT::Sandbox::User=root -qq download prometheus"]
+    assert calls[5:] == ["sudo"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ def test_a_machine_that_cannot_install_is_an_error_with_the_packages(
     done = machine.run()
     assert done.returncode == 1
     assert words in done.stderr
-    assert done.stderr.endswith("Debian packages: git postgresql\n")
+    assert done.stderr.endswith("Debian packages: git postgresql prometheus\n")
 
 
 def test_a_failed_installation_is_an_error(machine: Machine) -> None:

@@ -145,6 +145,7 @@ def test_the_example_shows_the_defaults() -> None:
         ("output", "rankings"),
         ("output", "logs"),
         ("publisher", "keys"),
+        ("notify", "state"),
     }
     defaults = Config.model_construct().model_dump(mode="json")
     for section, keys in shown.items():

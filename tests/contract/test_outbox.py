@@ -113,3 +113,22 @@ def test_two_threads_take_numbers_without_gap_or_double(open_store: Opener) -> N
     assert sorted(taken["images"] + taken["heartbeats"]) == list(range(1, 61))
     assert taken["images"] == sorted(taken["images"])
     assert [message.sequence for message in store.messages_after(0)] == list(range(1, 61))
+
+
+def test_messages_count_as_unpublished_until_they_are_marked(store: AnyStore) -> None:
+    assert store.unpublished() == 0
+    for well in ("B02", "B03", "B04"):
+        add(store, observation(well))
+    assert store.unpublished() == 3
+    store.mark_published(2)
+    assert store.unpublished() == 1
+
+
+def test_a_test_of_writing_commits_and_changes_nothing(store: AnyStore, open_store: Opener) -> None:
+    add(store, observation())
+    store.mark_published(1)
+    other = open_store()
+    before = other.change_number()
+    store.check_writable()
+    assert (store.published_through(), store.last_sequence()) == (1, 1)
+    assert before is None or other.change_number() != before

@@ -9,6 +9,7 @@ from rich.console import Console
 from daemon.config import load_config
 from daemon.microscope.focus_maps import export_focus_map
 from schemas.errors import ConfigError
+from schemas.portable_files import read_holder
 from tests.laboratory import Laboratory, wait_until
 
 pytestmark = pytest.mark.micromanager
@@ -53,7 +54,7 @@ def test_a_map_of_the_plate_that_is_being_imaged_is_refused(tmp_path: Path) -> N
     table.write_text(f"well,z_um\n{laboratory.wells[0]},3000\n")
     lock = laboratory.folder / "microscope" / "lock"
     with laboratory.serving() as process:
-        wait_until(lambda: lock.exists() and lock.read_text() == str(process.pid))
+        wait_until(lambda: lock.exists() and read_holder(lock) == str(process.pid))
         handed = laboratory.image_plate(7, "--no-wait")
         assert handed.returncode == 0, handed.stdout + handed.stderr
         wait_until(laboratory.files)

@@ -21,10 +21,10 @@ HEALTH = f"127.0.0.1:{free_ports(1)[0]}"  # of this test process alone
 WELLS = 4
 
 
-def health() -> tuple[int, dict[str, Any]]:
-    """Return the code and the content of the health page; code 0 before it is served."""
+def health(name: str = "healthz") -> tuple[int, dict[str, Any]]:
+    """Return the code and the content of a page for monitoring; code 0 before it is served."""
     try:
-        with urlopen(f"http://{HEALTH}/healthz", timeout=5) as page:
+        with urlopen(f"http://{HEALTH}/{name}", timeout=5) as page:
             return page.status, json.load(page)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -137,6 +137,9 @@ def test_images_wait_for_a_full_store_and_the_state_says_so(
         with empty_service.running() as process:
             empty_service.wait_for(lambda: len(empty_service.events("image.stored")) == images)
             disk.break_down()
+            empty_service.wait_for(lambda: health("readyz")[0] == 503)  # without any image
+            problems = health("readyz")[1]["problems"]
+            assert [each for each in problems if each.startswith("the store cannot be written")]
             images += add_images(empty_service, rendered, slice(WELLS, 2 * WELLS))
             wait_for_problem(empty_service, "does not accept")
             assert len(empty_service.events("image.stored")) == WELLS

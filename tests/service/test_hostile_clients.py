@@ -110,8 +110,7 @@ def test_a_process_that_hangs_is_ended_and_started_again(
     monkeypatch.setattr(daemon.messaging.message_process, "SNAPSHOT_S", 0.0001)
     monkeypatch.setattr(daemon.messaging.message_process, "STUCK_S", 1.0)
     made = RunningMessages(tmp_path)
-    hanging = made.child
-    hanging.suspend()  # its pipe fills up; the main loop never waits for it
+    hanging = made.suspend()  # its pipe fills up; the main loop never waits for it
     made.wait_for(lambda: not hanging.is_running(), "the process that hangs is ended")
     monkeypatch.undo()
     made.wait_for(made.answers, "a new process answers")

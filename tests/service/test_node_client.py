@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -59,7 +60,10 @@ class NodeClient:
             if line.endswith("\n")
         ]
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
 
@@ -83,22 +87,20 @@ def test_a_client_in_node_misses_nothing_and_acknowledges(
     arguments += [str(tmp_path / "keys" / "service.public")]
     store = running.store
     before = running.add_alert("before the client starts")
-    first = NodeClient(installed, tmp_path / "lines", *arguments)
-    running.wait_for(lambda: before in first.numbers, "the alert before the start is replayed")
-    live = running.add_alert("live")
-    running.wait_for(lambda: live in first.numbers, "the live alert")
-    # These numbers are marked as sent and never sent, so the client sees a gap.
-    running.child.suspend()
-    lost = [running.add_alert(f"lost {number}") for number in range(3)]
-    store.mark_published(lost[-1])
-    running.child.kill()
-    running.wait_for(lambda: lost[-1] in first.numbers, "the lost alerts are replayed")
-    running.wait_for(lambda: store.acknowledged().get("lims", 0) >= lost[-1], "acknowledged")
-    first.end()
+    with NodeClient(installed, tmp_path / "lines", *arguments) as first:
+        running.wait_for(lambda: before in first.numbers, "the alert before the start is replayed")
+        live = running.add_alert("live")
+        running.wait_for(lambda: live in first.numbers, "the live alert")
+        # These numbers are marked as sent and never sent, so the client sees a gap.
+        suspended = running.suspend()
+        lost = [running.add_alert(f"lost {number}") for number in range(3)]
+        store.mark_published(lost[-1])
+        suspended.kill()
+        running.wait_for(lambda: lost[-1] in first.numbers, "the lost alerts are replayed")
+        running.wait_for(lambda: store.acknowledged().get("lims", 0) >= lost[-1], "acknowledged")
     away = running.add_alert("while the client is away")
-    second = NodeClient(installed, tmp_path / "lines", *arguments)
-    running.wait_for(lambda: away in second.numbers, "the alert while it was away")
-    second.end()
+    with NodeClient(installed, tmp_path / "lines", *arguments) as second:
+        running.wait_for(lambda: away in second.numbers, "the alert while it was away")
     numbers = second.numbers
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
     how = {line["sequence"]: line["how"] for line in second.lines()}

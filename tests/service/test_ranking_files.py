@@ -88,6 +88,16 @@ def test_another_ranking_with_the_same_name_is_not_overwritten(tmp_path: Path) -
     assert document.read_bytes() == before
 
 
+def test_plates_whose_folder_is_the_same_are_never_mixed(tmp_path: Path) -> None:
+    latest = write_ranking(ranking(day=8), dict, tmp_path)[-1]
+    before = latest.read_bytes()
+    (tmp_path / "pdac-0042").symlink_to("PDAC-0042")  # as on a file system without case
+    with pytest.raises(OutputError, match=r"has the rankings of 'PDAC-0042'; .* capital letters"):
+        write_ranking(ranking(plate="pdac-0042", day=10), dict, tmp_path)
+    assert latest.read_bytes() == before
+    assert {path.name[:5] for path in latest.parent.iterdir()} == {"day08", "lates"}
+
+
 @pytest.mark.parametrize(
     ("names", "newest"),
     [

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import tifffile
 
 from benchmarks.faults import run_campaign
 from schemas.requests import StatusReply
-from tests.running_messages import free_ports
 from tests.service_process import DAYS, PLATE, WELLS, ServiceProcess
 
 
@@ -293,19 +291,6 @@ def test_a_missing_drop_folder_raises_an_alert_and_loses_no_image(
         (tmp_path / "unmounted").rename(service.drop)
         service.wait_for(lambda: [ranking for ranking in service.rankings() if ranking.final])
     assert not service.events("image.rejected")
-
-
-def test_the_monitoring_page_serves_health_and_metrics(empty_service: ServiceProcess) -> None:
-    address = f"127.0.0.1:{free_ports(1)[0]}"
-    empty_service.configure(health=address)
-    with empty_service.running():
-        empty_service.wait_for(lambda: _status(empty_service))
-        with urllib.request.urlopen(f"http://{address}/healthz", timeout=5) as page:
-            assert json.load(page)["state"] == "running"
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page:
-            metrics = page.read()
-        assert b"spherorank_backlog_images 0.0" in metrics
-        assert b"spherorank_standing_alerts 0.0" in metrics
 
 
 def test_the_rank_command_writes_a_lost_file_of_the_same_ranking_again(

@@ -70,13 +70,15 @@ def command_of(unit: str, service: ServiceProcess) -> list[str]:
 
 
 @contextmanager
-def under_systemd(service: ServiceProcess) -> Iterator[tuple[SystemdSocket, subprocess.Popen[str]]]:
-    """Start the command of the unit with a notification socket."""
+def under_systemd(
+    service: ServiceProcess, unit: str = "spherorank.service"
+) -> Iterator[tuple[SystemdSocket, subprocess.Popen[str]]]:
+    """Start the command of a unit with a notification socket."""
     with (
         closing(SystemdSocket()) as systemd,
         (service.folder / "stderr.log").open("a") as log,
         subprocess.Popen(
-            command_of("spherorank.service", service),
+            command_of(unit, service),
             env={**os.environ, "NOTIFY_SOCKET": systemd.address},
             stderr=log,
             text=True,
@@ -124,6 +126,18 @@ def test_systemd_hears_of_migration_readiness_life_and_end_and_nothing_while_the
         assert systemd.next(60) == "READY=1"  # the tables are there: no migration
 
 
+def test_systemd_hears_of_the_readiness_life_and_end_of_the_process_that_notifies_people(
+    empty_service: ServiceProcess,
+) -> None:
+    with empty_service.config.open("a") as config:
+        config.write('[notify]\nurls = ["json://127.0.0.1:1"]\n')
+    with under_systemd(empty_service, "spherorank-notify.service") as (systemd, process):
+        assert systemd.wait_for("WATCHDOG") == ["READY=1", "WATCHDOG=1"]
+        process.terminate()
+        systemd.wait_for("STOPPING")
+        assert process.wait(timeout=60) == 0
+
+
 def test_the_command_of_the_backup_unit_writes_a_backup_of_the_day(
     ranked_copy: ServiceProcess,
 ) -> None:
@@ -157,7 +171,9 @@ def test_the_command_of_the_backup_unit_writes_a_backup_of_the_day(
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="the program systemd-analyze is missing"
 )
-@pytest.mark.parametrize("unit", ["spherorank.service", "spherorank-backup.service"])
+@pytest.mark.parametrize(
+    "unit", ["spherorank.service", "spherorank-backup.service", "spherorank-notify.service"]
+)
 def test_a_unit_is_valid_and_its_exposure_is_at_most_15(unit: str) -> None:
     done = subprocess.run(
         [
@@ -180,7 +196,7 @@ def test_a_unit_is_valid_and_its_exposure_is_at_most_15(unit: str) -> None:
 @pytest.mark.parametrize(
     ("action", "last"),
     [
-        ("install", "systemctl daemon-reload"),
+        ("install", "systemctl try-restart --no-block spherorank-notify.service"),
         ("upgrade", "mv -T /opt/spherorank/.previous.new /opt/spherorank/previous"),
         ("rollback", "systemctl start --no-block spherorank"),
         ("uninstall", "systemctl daemon-reload"),

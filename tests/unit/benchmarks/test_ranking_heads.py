@@ -3,9 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.laboratories import draw_laboratories
-from benchmarks.laboratory_plates import LaboratoryPlate
-from benchmarks.laboratory_protocol import LEFT_OUT, MIXED, Fold, Reading
 from benchmarks.predicted_stain import (
     PREDICTED,
     accuracy,
@@ -28,6 +25,9 @@ from schemas.plate_map import Group
 from simulation.fluorescence import cells_after
 from simulation.kinds import Mechanism, RendererName
 from simulation.microscope import NO_MECHANISM
+from training.evaluation.laboratories import draw_laboratories
+from training.evaluation.laboratory_plates import LaboratoryPlate
+from training.evaluation.laboratory_protocol import LEFT_OUT, MIXED, Fold, Reading
 
 LABORATORIES = draw_laboratories(100, 2, [RendererName.GROWING_FRONT, RendererName.PACKED_CELLS])
 WELLS = 24

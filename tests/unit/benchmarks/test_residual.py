@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from benchmarks.laboratory_plates import LaboratoryPlate
 from benchmarks.residual import (
     HIDDEN,
     Wells,
@@ -17,6 +16,7 @@ from simulation.kinds import HiddenMechanism, Mechanism
 from simulation.laboratories.laboratory import draw_laboratory
 from simulation.microscope import NO_MECHANISM
 from training.evaluation.kernel_regression import differences_from_untreated
+from training.evaluation.laboratory_plates import LaboratoryPlate
 
 WELLS, PLATES, PERMUTATIONS = 24, 6, 40
 MECHANISMS = (NO_MECHANISM, Mechanism.SHRINKING, HiddenMechanism.ALIGNING)

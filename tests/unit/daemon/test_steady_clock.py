@@ -24,7 +24,7 @@ class Computer:
     def __init__(self) -> None:
         self.passed_s = 0.0
         self.set_by_s = 0.0
-        self.is_synchronised = True
+        self.is_synchronised: bool | None = True
         self.clock = SteadyClock(
             lambda: START.timestamp() + self.passed_s + self.set_by_s,
             lambda: 5.0 + self.passed_s,
@@ -138,6 +138,22 @@ def test_the_alert_names_direction_and_size_and_ends_with_the_jump(
     computer.set_by_s = 0.0
     watch.check()
     assert watch.alerts.active_count == 0
+
+
+def test_where_the_synchronisation_is_unknown_a_jump_is_an_alert_and_not_followed(
+    computer: Computer, store: SqlStore
+) -> None:
+    computer.is_synchronised = None  # as on Windows
+    watch = ClockWatch(computer.clock, Alerts(store, computer.clock.now))
+    computer.run(GRACE_S + 5)
+    watch.check()
+    assert watch.alerts.active_count == 0
+    computer.set_by_s = DAY_S
+    computer.run(2 * STABLE_S)
+    watch.check()
+    assert computer.shown_s == computer.passed_s
+    [message] = store.messages_after(0, "spherorank.v1.alert")
+    assert "ran; this is not followed." in json.loads(message.body)["data"]["message"]
 
 
 def test_a_clock_without_a_time_service_raises_one_alert_after_a_while(

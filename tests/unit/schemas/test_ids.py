@@ -71,6 +71,7 @@ def test_a_plate_map_with_a_wrong_id_is_refused_with_key_value_and_expectation(
     [
         ("P1\nevil/day07/B02_z1.tif", "the path contains the character U+000A"),
         ("CON/day07/B02_z1.tif", "the plate id is a name of a device on Windows"),
+        ("com¹.x/day07/B02_z1.tif", "the plate id is a name of a device on Windows"),
         (f"{'x' * 130}/day07/B02_z1.tif", "the plate id has 130 characters"),
     ],
 )

@@ -6,7 +6,6 @@ digests of the code and of the networks, so results of earlier code are not read
 """
 
 import hashlib
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +16,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from acquisition.quality import assess
-from benchmarks.observed_plates import OBSERVING_CODE, virtual_image
-from inference.bundle import CARD_FILE, Bundle, load_bundle
+from inference.bundle import Bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
@@ -34,6 +31,8 @@ from simulation.laboratories.laboratory import Laboratory, LaboratoryMicroscope
 from simulation.laboratories.spheroid import Spheroid
 from simulation.microscope import NO_MECHANISM
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, select_wells
+from training.evaluation.virtual_images import IMAGE_CODE, virtual_image
+from training.progress import show_progress
 
 Array = npt.NDArray[np.float64]
 Arrays = npt.NDArray[np.generic]
@@ -89,27 +88,6 @@ class BundleExtractor:
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         """Return the embedding by the name of the bundle."""
         return {self._name: self._encoder.embed(image, sharpest_plane)}
-
-
-def encoder_bundles(out: Path) -> dict[str, Bundle]:
-    """Return the encoder bundles to compare, by name.
-
-    The bundle with random weights is created in a folder if it is absent.
-    """
-    folder = out / "random-weights"
-    if not (folder / CARD_FILE).is_file():
-        from benchmarks.encoders import untrained_bundle  # noqa: PLC0415 - loads torch
-        from training.encoder.export import IMAGENET_BUNDLE  # noqa: PLC0415 - loads torch
-
-        untrained_bundle(
-            folder,
-            "random",
-            "none",
-            IMAGENET_BUNDLE.preprocessing.planes,
-            "Random weights: nothing was learned.",
-        )
-    shipped = {name: load_bundle(name) for name in ("default", "imagenet")}
-    return {**shipped, "random": load_bundle(str(folder))}
 
 
 @dataclass
@@ -201,30 +179,32 @@ def observe_plates(
         Number of wells of a plate that are observed.
     """
     plates = []
-    for scope in track(scopes, "plates", disable=not sys.stdout.isatty()):
-        chosen = replace(scope, plate=select_wells(scope.plate, wells))
-        of_plate = folder / "plates" / _plate_digest(chosen)
-        tissue = of_plate / "tissue.npz"
-        files = {
-            of_plate
-            / f"{hashlib.sha256(extractor.digest.encode()).hexdigest()[:12]}.npz": extractor
-            for extractor in extractors
-        }
-        missing = {path: each for path, each in files.items() if not path.exists()}
-        if missing or not tissue.exists():
-            of_plate.mkdir(parents=True, exist_ok=True)
-            found, features = _observe(chosen, list(missing.values()), times)
-            for path, arrays in zip(missing, features, strict=True):
-                _save(path, arrays)
-            _save(tissue, found)
-        plates.append(_read_plate(chosen, tissue, list(files)))
+    with show_progress("plates of a laboratory", len(scopes)) as advance:
+        for number, scope in enumerate(scopes, start=1):
+            chosen = replace(scope, plate=select_wells(scope.plate, wells))
+            of_plate = folder / "plates" / _plate_digest(chosen)
+            tissue = of_plate / "tissue.npz"
+            files = {
+                of_plate
+                / f"{hashlib.sha256(extractor.digest.encode()).hexdigest()[:12]}.npz": extractor
+                for extractor in extractors
+            }
+            missing = {path: each for path, each in files.items() if not path.exists()}
+            if missing or not tissue.exists():
+                of_plate.mkdir(parents=True, exist_ok=True)
+                found, features = _observe(chosen, list(missing.values()), times)
+                for path, arrays in zip(missing, features, strict=True):
+                    _save(path, arrays)
+                _save(tissue, found)
+            plates.append(_read_plate(chosen, tissue, list(files)))
+            advance(number)
     return plates
 
 
 def _plate_digest(scope: LaboratoryMicroscope) -> str:
     """Return the name of a plate's folder in the cache."""
     content = hashlib.sha256()
-    for file in OBSERVING_CODE:
+    for file in IMAGE_CODE:
         content.update(file.read_bytes())
     content.update(f"{scope.laboratory} {scope.size_px} {scope.plate}".encode())
     return f"{scope.laboratory.renderer_name}-{scope.plate.name}-{content.hexdigest()[:12]}"

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from benchmarks.laboratory_plates import LaboratoryPlate
 from inference.departure.departures import DepartureSettings, measure_departures
 from inference.deterioration.calibration import KERNEL, AssayPlate, calibrate, refit
 from inference.deterioration.models import MODELS
@@ -27,6 +26,7 @@ from simulation.kinds import HiddenMechanism, RendererName
 from simulation.laboratories.laboratory import Laboratory
 from simulation.microscope import NO_MECHANISM
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
+from training.evaluation.laboratory_plates import LaboratoryPlate
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -4,9 +4,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.laboratories import LOG_COLUMNS, append_log, draw_laboratories, log_lines, summarise
-from benchmarks.laboratory_plates import LaboratoryPlate
-from benchmarks.laboratory_protocol import (
+from inference.bundle import load_bundle
+from schemas.errors import ConfigError
+from schemas.plate_map import Group
+from simulation.kinds import HiddenMechanism, Mechanism, RendererName
+from simulation.laboratories.laboratory import Laboratory
+from simulation.microscope import NO_MECHANISM
+from training.evaluation.candidates import Candidate
+from training.evaluation.laboratories import (
+    LOG_COLUMNS,
+    QUICK_LABORATORIES,
+    LaboratorySet,
+    append_log,
+    draw_laboratories,
+    log_lines,
+    summarise,
+    text_table,
+    write_laboratories,
+)
+from training.evaluation.laboratory_plates import LaboratoryPlate
+from training.evaluation.laboratory_protocol import (
     LEFT_OUT,
     MIXED,
     Reading,
@@ -17,10 +34,6 @@ from benchmarks.laboratory_protocol import (
     predicted_percent,
     without_mechanism,
 )
-from schemas.plate_map import Group
-from simulation.kinds import HiddenMechanism, Mechanism, RendererName
-from simulation.laboratories.laboratory import Laboratory
-from simulation.microscope import NO_MECHANISM
 
 MEASURES = Reading("", "measures")
 RUN = ("2026-11-30", "0.1.0+test", 1, 6, "a b c", 12, 60, 512)
@@ -127,3 +140,47 @@ def test_a_second_evaluation_is_appended_to_the_log(tmp_path: Path) -> None:
     assert tuple(header) == LOG_COLUMNS
     assert [line[LOG_COLUMNS.index("mean")] for line in lines] == ["0.5000", "0.2500"]
     assert all(len(line) == len(LOG_COLUMNS) for line in lines)
+
+
+def test_laboratories_of_different_renderers_have_different_seeds(
+    laboratories: list[Laboratory],
+) -> None:
+    assert len({laboratory.seed for laboratory in laboratories}) == len(laboratories)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (replace(QUICK_LABORATORIES, plates=1), "plates: 1; expected more than 1"),
+        (replace(QUICK_LABORATORIES, laboratories=2), "laboratories: 2; expected at least one"),
+        (
+            replace(QUICK_LABORATORIES, renderers=(RendererName.PACKED_CELLS,)),
+            "renderers: packed_cells; expected at least two",
+        ),
+    ],
+)
+def test_a_set_that_cannot_be_evaluated_is_refused(chosen: LaboratorySet, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        chosen.check()
+
+
+def test_joined_encoders_are_refused(tmp_path: Path) -> None:
+    joined = Candidate("a+b", (load_bundle("default"), load_bundle("imagenet")))
+    with pytest.raises(ConfigError, match=r"a\+b: joins several encoders"):
+        write_laboratories([joined], QUICK_LABORATORIES, tmp_path, tmp_path)
+
+
+def test_the_table_has_a_row_for_each_reading_and_number_of_assays_with_the_worst() -> None:
+    results = [
+        Result(laboratory, "packed_cells", "measures", assays, MIXED, value)
+        for assays, values in (("none", (0.2, 0.4)), ("1", (0.6, 0.5)))
+        for laboratory, value in enumerate(values)
+    ]
+
+    rows = text_table(summarise(results)).splitlines()
+
+    assert rows[0].split() == ["reading", "assays", "mixed", "worst"]
+    assert [row.split() for row in rows[1:]] == [
+        ["measures", "none", "0.30", "[0.20,", "0.40]", "0:", "0.20"],
+        ["measures", "1", "0.55", "[0.50,", "0.60]", "1:", "0.50"],
+    ]
