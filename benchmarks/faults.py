@@ -50,22 +50,24 @@ class Subscriber:
     service: ServiceProcess
     messages: dict[int, Message] = field(default_factory=dict)
     conflicts: int = 0  # sequence numbers that came with two different messages
+    repeated: int = 0  # messages that were passed on a second time
 
     def receive(self, message: Message) -> None:
-        """Keep a message, and count it if its number was that of another message."""
+        """Keep a message, and count it if its number was that of another or the same message."""
         known = self.messages.setdefault(message.sequence, message)
         self.conflicts += known != message
+        self.repeated += known is not message and known == message
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Context manager during which the thread receives messages, from the first one on."""
+        """Context manager during which the thread receives messages, after the last known one."""
         is_over = threading.Event()
         addresses = Service(f"ipc://{self.service.folder}/events", self.service.requests)
         thread = threading.Thread(
             target=listen,
             args=(addresses,),
             kwargs={
-                "after": 0,
+                "after": max(self.messages, default=0),
                 "topic": "",
                 "on_message": self.receive,
                 "should_stop": is_over.is_set,

@@ -1,14 +1,14 @@
 """Start of a worker process of ``multiprocessing``: logs, signals, memory, end with the service."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 from multiprocessing.connection import wait
 
-import structlog
-
+from daemon import logs
 from daemon.stop_signals import STOP_SIGNALS
 
 
@@ -18,7 +18,7 @@ def prepare_child_process() -> None:
     A worker process calls it once, first. The parent has logged what it opens, and it ends its
     workers itself: Ctrl-C in a terminal and systemd send their signals to every process.
     """
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    logs.install(None, level=logging.WARNING)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

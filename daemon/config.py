@@ -169,6 +169,7 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Patience = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a time limit, in s
 StandardPlate = Annotated[int, AfterValidator(_plate)]  # number of wells
+Days = Annotated[int, Field(ge=1, le=36_500)]
 Micrometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -427,8 +428,21 @@ class OutputSection(_Section):
 
     rankings: Path = Path("rankings")
     logs: Path = Path("logs")
+    log_days: Days = 90  # daily log files are kept this long
     # Less free space on the disk of the store or of the rankings raises an alert.
     min_free_bytes: int = Field(default=1_000_000_000, ge=0)
+
+
+class RetentionSection(_Section):
+    """Days after the last ranking of a closed plate for which its data are kept.
+
+    Data without a number of days are kept for ever. Observations, embeddings, rankings and their
+    files are always kept.
+    """
+
+    messages_days: Days | None = None  # messages about images, and alerts
+    pictures_days: Days | None = None  # pictures of the reports
+    images_days: Days | None = None  # image files that the microscope of this service saved
 
 
 class HealthSection(_Section):
@@ -479,7 +493,20 @@ class Config(BaseSettings):
     publisher: PublisherSection = PublisherSection()
     output: OutputSection = OutputSection()
     health: HealthSection = HealthSection()
+    retention: RetentionSection = RetentionSection()
     notify: NotifySection = NotifySection()
+
+    @field_validator("retention")
+    @classmethod
+    def _images_are_of_the_service(
+        cls, section: RetentionSection, info: ValidationInfo
+    ) -> RetentionSection:
+        source = info.data.get("source")
+        if section.images_days is not None and source and source.kind == "drop_folder":
+            raise ValueError(
+                'no key images_days with source.kind = "drop_folder": the robot owns these images'
+            )
+        return section
 
     @property
     def digest(self) -> str:
@@ -725,6 +752,11 @@ def microscope_settings(config: Config) -> MicroscopeSettings:
 def systemd_socket() -> str | None:
     """Return the address of systemd's notification socket, or None without systemd."""
     return os.environ.get("NOTIFY_SOCKET")
+
+
+def journal_stream() -> str | None:
+    """Return ``device:inode`` of the socket of systemd's journal, or None without systemd."""
+    return os.environ.get("JOURNAL_STREAM")
 
 
 def credentials_folder() -> Path | None:

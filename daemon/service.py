@@ -29,6 +29,7 @@ from daemon.pipeline import ImagePath
 from daemon.plate_inputs import PlateInputs
 from daemon.plate_states import PlateStates
 from daemon.processing_limit import ProcessingLimit
+from daemon.retention import DailyPruning
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
 from daemon.specimens import Specimens
@@ -72,6 +73,7 @@ class Service:
     missing_images: MissingImages
     specimens: Specimens
     deliveries: Deliveries
+    pruning: DailyPruning
     notifications: Notifications
     alerts: Alerts
     metrics: Metrics
@@ -271,6 +273,7 @@ class Service:
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
+        self.pruning.step()
         self.notifications.check()
         self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()

@@ -59,6 +59,7 @@ from daemon.processing_limit import ProcessingLimit
 from daemon.refusal_kinds import refusal_kind
 from daemon.reports.ranking_files import newest_written, write_ranking
 from daemon.reports.specimen_files import newest_written_of_specimen, write_specimen
+from daemon.retention import DailyPruning, open_retention
 from daemon.rolling_view import RollingView
 from daemon.scale_check import ScaleCheck
 from daemon.service import Service
@@ -534,6 +535,7 @@ def open_service(
                 alerts,
                 now,
             ),
+            pruning=DailyPruning(open_retention(config, store, now)),
             notifications=Notifications(
                 config.notify.state_file if config.notify.is_configured else None,
                 alerts,
@@ -630,6 +632,7 @@ def open_messages(
             must_ack=settings.must_ack,
             keys=configured_keys(config),
             logs=config.output.logs,
+            log_days=config.output.log_days,
         ),
         snapshot,
         alerts,

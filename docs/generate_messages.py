@@ -61,7 +61,8 @@ A message on the PUB socket (`publisher.events`) has three parts:
 characters that are not ASCII are replaced by `_`. The body contains the unchanged name |
 | sequence | The sequence number has 8 bytes (unsigned, big-endian). It starts at 1, is never \
 reused and continues after a restart. After a power cut, up to 1000 numbers are skipped. Each \
-service has its own series. A replay omits old status messages |
+service has its own series. A replay omits old status messages, and messages that \
+the service has deleted ([free disk space](../how-to/free-disk-space.md)) |
 | body | The body is UTF-8 JSON: a CloudEvents 1.0 event in structured mode. Its `data` is \
 described below. Its `sequence` is the sequence number with 20 digits |
 
@@ -96,7 +97,7 @@ survives a restart; 0 at the very first start.
    2. Send `{"kind": "replay", "after": last}`. Process each entry of `messages`: `topic`, \
 `sequence` and `body` are those of the published message. Set `last` to the `last` of the reply. \
 Repeat while `more` is true. If `newest` is smaller than `after`, the service has another store: \
-stop and ask a person.
+stop and ask a person. If `deleted_through` is larger than `after`, messages may be missing.
    3. Receive from the SUB socket. If the number is `last` + 1, process the message and set `last`\
  to it. If it is `last` or smaller, ignore it. If it is larger, messages are missing: return to \
 step 2, which also returns this message.

@@ -187,6 +187,11 @@ class ReplayReply(FrozenModel):
     """Largest sequence number that the service has issued. It is smaller than ``after`` if the
     service has another store than before.
     """
+    deleted_through: int = 0
+    """Messages up to this sequence number may be missing because the service has deleted old
+    messages (``[retention]``). If it is larger than ``after``, the reply may have a gap. Messages
+    about rankings and the last message of each topic are never deleted.
+    """
 
 
 class AckReply(FrozenModel):

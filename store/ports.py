@@ -331,6 +331,10 @@ class Outbox(Protocol):
         """Record that messages up to this sequence number were sent on the PUB socket."""
         ...
 
+    def deleted_through(self) -> int:
+        """Return the largest number of a message that retention deleted, 0 if it deleted none."""
+        ...
+
     def unpublished(self) -> int:
         """Return the number of committed messages that were not sent on the PUB socket."""
         ...

@@ -83,6 +83,10 @@ class SqlOutbox(SqlPart):
         """Return the sequence number up to which messages were handed to the PUB socket."""
         return self._counter(counters.c.published_through)
 
+    def deleted_through(self) -> int:
+        """Return the largest number of a message that retention deleted, 0 if it deleted none."""
+        return self._counter(counters.c.deleted_through)
+
     def mark_published(self, sequence: int) -> None:
         """Record that messages up to a sequence number were sent on the PUB socket.
 

@@ -9,6 +9,7 @@ from store.sql_outbox import SqlOutbox
 from store.sql_plate_maps import SqlPlateMaps
 from store.sql_plate_states import SqlPlateStates
 from store.sql_rankings import SqlRankings
+from store.sql_retention import SqlRetention
 
 
 class SqlStore(
@@ -21,6 +22,7 @@ class SqlStore(
     SqlRankings,
     SqlOutbox,
     SqlAcknowledgements,
+    SqlRetention,
 ):
     """The store of one service in the database at a URL: every port except the embedding ledger.
 

@@ -111,6 +111,8 @@ counters = Table(
     Column("service", AnyText, primary_key=True),
     Column("last", BigInteger, nullable=False),  # the largest number given out; never goes back
     Column("published_through", BigInteger, nullable=False),
+    # The largest number of a message that retention has deleted; never goes back.
+    Column("deleted_through", BigInteger, nullable=False, server_default="0"),
 )
 
 messages = Table(
@@ -257,6 +259,7 @@ plate_states = Table(
     Column("changes", BigInteger, nullable=False),  # of plate_change, when the state was found
     Column("basis", AnyText, nullable=False),  # settings and version by which it was found
     Column("at", UtcTime, nullable=False),
+    Column("files_deleted_at", UtcTime),  # when retention deleted the saved images; NULL: never
     PrimaryKeyConstraint("service", "plate"),
 )
 

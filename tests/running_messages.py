@@ -42,6 +42,7 @@ class RunningMessages:
             "must_ack": (),
             "keys": None,
             "logs": None,
+            "log_days": 90,
         }
         self.settings = MessageSettings(**settings | changes)
         self.store = SqlStore(self.settings.store_url, service=self.settings.service)

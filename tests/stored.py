@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -14,6 +14,7 @@ from sqlalchemy import MetaData, create_engine, make_url, select, text
 from inference.ports import EarlierPlateReader
 from schemas.observation import Observation
 from schemas.plate_map import PlateMap
+from schemas.plate_state import PlateState, StoredPlateState
 from schemas.well_image import FileVersion
 from store.migrating import MIGRATIONS
 from store.ports import (
@@ -55,6 +56,12 @@ class AnyStore(
     Protocol,
 ):
     """All ports of the store: a suite sets up its case through several of them."""
+
+
+def close_plate(store: SqlStore, plate: str, at: datetime = NOW) -> None:
+    """Store that the run 1 of a plate with a map is closed, as a service finds it at a time."""
+    changes = store.live_plates("another basis, for which no plate is closed")[plate]
+    store.save_plate_state(plate, StoredPlateState(PlateState.CLOSED, 1, changes, "basis", at))
 
 
 def add(store: AnyStore, of: Observation) -> int:

@@ -30,7 +30,7 @@ def run(
     from daemon.stop_signals import HANG_UP, record_stop_signals
 
     settings = load_config(config)
-    logs.install(settings.output.logs)
+    logs.install(logs.DailyJsonLines(settings.output.logs, settings.output.log_days))
     stop_signals: list[int] = []
     record_stop_signals(stop_signals, on_second=lambda number: os._exit(128 + number))
     with wiring.open_service(

@@ -94,32 +94,23 @@ def size(config: ConfigOption = None) -> None:
 @group.command()
 def prune(
     *,
-    older_than: Annotated[
-        int, typer.Option("--older-than", min=1, help="Age in days; younger data are kept.")
-    ],
-    pictures: Annotated[bool, typer.Option("--pictures", help="Delete pictures.")] = False,
-    messages: Annotated[bool, typer.Option("--messages", help="Delete messages.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Delete old pictures or messages of finished plates.
+    """Delete old data of closed plates.
 
-    A plate is finished if its present run has a final ranking. Rankings, observations and messages
-    about rankings are never deleted. The service must not run.
+    The section [retention] names the ages of messages, pictures and saved images. Observations,
+    embeddings, rankings and messages about rankings are never deleted. The service must not run,
+    except with --dry-run.
     """
     from daemon.jobs import store_maintenance
 
-    if not (pictures or messages):
-        raise typer.BadParameter("nothing to delete; expected --pictures, --messages or both")
-    pruned = store_maintenance.prune(
-        config, older_than, of_pictures=pictures, of_messages=messages, dry_run=dry_run
-    )
+    found = store_maintenance.prune(config, dry_run=dry_run)
     verb = "would be deleted" if dry_run else "deleted"
-    screen.print(
-        f"Finished plates: {pruned.plates}. Pictures {verb}: {pruned.pictures}. "
-        f"Messages {verb}: {pruned.messages}.",
-        soft_wrap=True,
-    )
+    for (plate, kind), number in found.items():
+        screen.print(f"{plate or 'alerts'}: {number} {kind} {verb}", soft_wrap=True)
+    if not found:
+        screen.print("Nothing is old enough.")
 
 
 @group.command()

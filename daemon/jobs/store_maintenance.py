@@ -1,13 +1,15 @@
 """Work of ``spherorank store``: maintenance of the store of a configuration."""
 
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
-from datetime import timedelta
 from pathlib import Path
 
 from daemon import logs, wiring
 from daemon.config import load_config
+from daemon.retention import Kind, open_retention
 from daemon.store_address import address_with_password, store_address
-from schemas.errors import StoreError
+from schemas.errors import ConfigError, StoreError
 from schemas.well_image import FileVersion
 from store.database import Database
 from store.locks import lock_store
@@ -15,7 +17,6 @@ from store.maintenance import files
 from store.maintenance.check import find_problems
 from store.maintenance.copy import copy_store
 from store.maintenance.newer_files import newer_files
-from store.maintenance.prune import Pruned, prune_store
 from store.maintenance.size import Size, measure_size
 
 TIMEOUT_S = 10.0  # longest wait for a lock of the database
@@ -97,37 +98,40 @@ def describe_size(config: Path | None) -> list[str]:
     ]
 
 
-def prune(
-    config: Path | None,
-    older_than_days: int,
-    *,
-    of_pictures: bool,
-    of_messages: bool,
-    dry_run: bool,
-) -> Pruned:
-    """Delete old pictures or messages of finished plates and return the numbers of rows.
+def prune(config: Path | None, *, dry_run: bool) -> Mapping[tuple[str, Kind], int]:
+    """Delete the old data of closed plates; return the numbers by plate and kind.
+
+    The plate is empty for alerts. SQLite returns the space to the file system.
 
     Parameters
     ----------
-    older_than_days
-        Age of the data that are deleted, in days.
     dry_run
         Whether nothing is deleted; a service may run then.
 
     Raises
     ------
+    ConfigError
+        If no key of ``[retention]`` is set.
     StoreInUseError
         If a service uses the store.
     """
-    url = _url(config)
-    before = wiring.now() - timedelta(days=older_than_days)
+    url, settings = _url(config), load_config(config)
+    found: Counter[tuple[str, Kind]] = Counter()
     with (
         nullcontext() if dry_run else closing(lock_store(url)),
+        closing(wiring.open_store(settings)) as store,
         closing(Database(url, timeout_s=TIMEOUT_S)) as database,
     ):
-        return prune_store(
-            database, before, of_pictures=of_pictures, of_messages=of_messages, dry_run=dry_run
-        )
+        retention = open_retention(settings, store, wiring.now)
+        if not retention.is_set:
+            raise ConfigError(
+                "retention", "has no key; expected messages_days, pictures_days or images_days"
+            )
+        for batch in retention.batches(dry_run=dry_run):
+            found[batch.plate, batch.kind] += batch.number
+        if found.total() and not dry_run and database.dialect == "sqlite":
+            database.compact()
+    return {key: number for key, number in found.items() if number}
 
 
 def copy(config: Path | None, target: str, password_file: Path | None) -> dict[str, int]:

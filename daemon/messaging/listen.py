@@ -96,8 +96,8 @@ def listen(
         Returns False if the message could not be processed.
     on_silence
         Called with a text when a request is not answered within ``reply_timeout_s``, which is
-        retried; when no message of any topic arrives for ``silent_s``; and when messages arrive
-        again.
+        retried; when no message of any topic arrives for ``silent_s``; when messages arrive again;
+        and when the service has deleted messages that are requested.
     ack_as
         Name under which processed messages are acknowledged. A message that could not be processed
         is processed again until that succeeds, because an acknowledgement covers all earlier
@@ -245,7 +245,7 @@ class _Requester:
 
     def messages_after(self, sequence: int) -> Iterator[Message]:
         """Yield all messages after a sequence number, in order, up to the newest."""
-        more = True
+        more, is_gap_reported = True, False
         while more:
             reply = self.answer_to(ReplayRequest(after=sequence), ReplayReply)
             if reply is None:
@@ -255,6 +255,13 @@ class _Requester:
                     self.service.requests,
                     f"has issued {reply.newest} messages, so number {sequence} is from another "
                     f"store; expected --after {reply.newest} or less",
+                )
+            if reply.deleted_through > sequence and not is_gap_reported:
+                is_gap_reported = True
+                self.on_silence(
+                    f"{self.service.requests}: old messages from {sequence + 1} to "
+                    f"{reply.deleted_through} were deleted ([retention] of the service); messages "
+                    "about rankings were kept"
                 )
             for message in reply.messages:
                 yield Message(message.topic, message.sequence, message.body)

@@ -176,6 +176,7 @@ def _replay(request: ReplayRequest, store: RequestStore) -> ReplayReply:
         more=more,
         last=last if more else max(last, newest),
         newest=newest,
+        deleted_through=store.deleted_through(),
     )
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from daemon import logs
 from daemon.child_processes import limit_memory, prepare_child_process
+from daemon.logs import DailyJsonLines
 from daemon.messaging.key_files import KeyFolder
 from daemon.messaging.message_loop import MessageLoop
 from daemon.messaging.sockets import MessageSockets
@@ -40,6 +41,7 @@ class MessageSettings:
     must_ack: tuple[str, ...]
     keys: KeyFolder | None  # None: no encryption
     logs: Path | None
+    log_days: int
 
 
 class ProcessReport(FrozenModel):
@@ -65,7 +67,8 @@ def serve_messages(settings: MessageSettings, connection: Connection) -> None:
         Receives snapshots of the status, and takes one :class:`ProcessReport`.
     """
     prepare_child_process()
-    logs.install(settings.logs)
+    daily = DailyJsonLines(settings.logs, settings.log_days) if settings.logs else None
+    logs.install(daily)
     limit_memory(MAX_DATA_BYTES)
     try:
         _serve(settings, connection)

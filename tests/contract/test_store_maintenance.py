@@ -8,17 +8,14 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import StoreError
-from schemas.plate_map import PlateMap
 from store.database import Database
 from store.maintenance.check import find_problems
 from store.maintenance.copy import copy_store
-from store.maintenance.prune import Pruned, prune_store
 from store.maintenance.size import measure_size
 from store.sql_store import SqlStore
 from tests.samples import (
     NOW,
     PLATE,
-    SPECIMEN,
     assay,
     file_version,
     observation,
@@ -123,48 +120,6 @@ def test_an_embedding_of_another_length_is_found_without_a_checksum(
     )
     [problem] = find_problems(database)
     assert "the embedding of observation 2 by the encoder eeeeeeeeeeee has 16 bytes" in problem
-
-
-def test_old_pictures_and_messages_of_finished_plates_are_deleted(
-    database: Database, filled: SqlStore
-) -> None:
-    cutoff, before = NOW - timedelta(days=30), filled.last_sequence()
-    planned = prune_store(database, cutoff, of_pictures=True, of_messages=True, dry_run=True)
-    assert len(filled.messages_after(0)) == before
-    done = prune_store(database, cutoff, of_pictures=True, of_messages=True, dry_run=False)
-    assert done == planned == Pruned(plates=1, pictures=1, messages=2)
-    topics = [message.topic.split(".", 2)[2] for message in filled.messages_after(0)]
-    assert topics == [
-        "observation.PDAC-0042",  # the new image
-        "observation.PDAC_7",
-        "ranking.PDAC-0042",
-        f"specimen.{SPECIMEN}",
-        "status",
-    ]
-    pictured = filled.pictures(filled.arrived(PLATE)) | filled.pictures(filled.arrived("PDAC 7"))
-    assert sorted(pictured) == [2, 3]
-    assert len(observed(filled)) == 2
-    assert filled.rankings(PLATE) == [ranking()]
-    assert filled.last_sequence() == before
-    assert filled.add_message(status_data(), NOW) == before + 1
-    assert list(find_problems(database)) == []
-
-
-def test_messages_that_are_not_published_are_not_deleted(database: Database, url: str) -> None:
-    execute(url, "UPDATE sequence_counter SET published_through = 0")
-    done = prune_store(database, NOW, of_pictures=False, of_messages=True, dry_run=False)
-    assert done.messages == 0
-
-
-def test_nothing_of_a_plate_whose_present_run_is_not_ranked_is_deleted(
-    database: Database, filled: SqlStore
-) -> None:
-    later: PlateMap = plate_map(run=2, seeded_at=NOW + timedelta(days=30))
-    filled.save_plate_map(later, NOW)
-    done = prune_store(
-        database, NOW + timedelta(days=1), of_pictures=True, of_messages=False, dry_run=False
-    )
-    assert (done.plates, done.pictures) == (0, 0)
 
 
 def test_the_size_counts_rows_and_bytes_of_tables_and_plates(database: Database) -> None:

@@ -270,6 +270,19 @@ def test_the_first_message_is_not_lost_after_0(
     wait_until(lambda: listener.alerts == ["first", "second"], "both alerts")
 
 
+def test_a_listener_reports_once_that_requested_messages_were_deleted(
+    messaging: Messaging, start_listener: Callable[..., Listener]
+) -> None:
+    first, _, third = messaging.add_alerts("deleted", "deleted", "kept")
+    messaging.store.delete_messages([first, third - 1])
+    messaging.start()
+    listener = start_listener(after=0)
+    wait_until(lambda: third in listener.numbers, "the kept message arrives")
+    assert listener.alerts == ["kept"]
+    [report] = listener.silences
+    assert f"old messages from 1 to {third - 1} were deleted" in report
+
+
 def test_live_messages_follow_the_replayed_ones_without_gap_or_repetition(
     messaging: Messaging, start_listener: Callable[..., Listener]
 ) -> None:

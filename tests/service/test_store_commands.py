@@ -29,7 +29,9 @@ from tests.samples import (
     status_data,
 )
 from tests.service_process import SPHERORANK
+from tests.stored import close_plate
 
+FINAL = ranking(created_at=NOW - timedelta(days=99))
 ROOT = Path(__file__).parents[2]
 
 WRITER = """
@@ -41,6 +43,16 @@ for number in itertools.count(store.last_sequence() + 1):
     files = (file_version(f"{number}.tif"),)
     image = observation(visit=f"day07-{number}", seed=number, files=files)
     print(store.add_observation(image, observation_data(image), b"\\xff\\xd8"), flush=True)
+"""
+
+
+# Copies message 1 to 4000 messages with the numbers from 4 on, all of them published.
+MANY_MESSAGES = """
+WITH RECURSIVE each(number) AS (SELECT 4 UNION ALL SELECT number + 1 FROM each WHERE number < 4003)
+INSERT INTO message (service, sequence, topic, body, created_at)
+SELECT service, number, topic, json_set(body, '$.sequence', printf('%020d', number)), created_at
+FROM message JOIN each WHERE sequence = 1;
+UPDATE sequence_counter SET last = 4003, published_through = 4003;
 """
 
 
@@ -91,7 +103,8 @@ def url(tmp_path: Path) -> str:
         store.save_plate_map(plate_map(), NOW - timedelta(days=99))
         image = observation(received_at=NOW - timedelta(days=99))
         store.add_observation(image, observation_data(image), b"\xff\xd8 old")
-        store.add_ranking(ranking(), ranking_data(ranking()))
+        store.add_ranking(FINAL, ranking_data(FINAL))
+        close_plate(store, PLATE)
         store.add_message(status_data(), NOW)
         assert len(store.messages_after(0)) == 3
     return url
@@ -139,7 +152,7 @@ def test_a_restored_backup_continues_the_numbers_and_keeps_the_old_database(
     aside = restore(url, tmp_path / "backup.sqlite", NOW)
     assert aside == tmp_path / "store.sqlite.before-restore-20261122T200000Z"
     with closing(SqlStore(url)) as store:
-        assert store.rankings(PLATE) == [ranking()]
+        assert store.rankings(PLATE) == [FINAL]
         assert [message.sequence for message in store.messages_after(0)] == [1, 2, 3]
         assert store.add_message(status_data(), NOW) == 11
     with closing(SqlStore(f"sqlite:///{aside}")) as old:
@@ -250,6 +263,35 @@ def test_postgresql_has_programs_of_its_own(tmp_path: Path) -> None:
         restore(url, tmp_path / "backup", NOW)
 
 
+def messages(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute("SELECT count(*) FROM message").fetchone()[0])
+
+
+def test_a_killed_prune_leaves_a_whole_store_and_can_be_repeated(url: str, tmp_path: Path) -> None:
+    file, config = tmp_path / "store.sqlite", tmp_path / "spherorank.toml"
+    config.write_text(f'[store]\nurl = "{url}"\n[retention]\nmessages_days = 30\n')
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(MANY_MESSAGES)
+    command = [SPHERORANK, "store", "prune", "--config", config]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while messages(file) == 4003:
+            assert process.poll() is None
+        process.kill()
+    assert 3 < messages(file) < 4003
+    assert problems(file) == []
+    with closing(SqlStore(url)) as store:
+        kept = [each.sequence for each in store.messages_after(0, limit=5000)]
+        assert store.deleted_through() < min(set(kept) - {2, 3})
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout == f"{PLATE}: {len(kept) - 3} messages deleted\n"
+    assert messages(file) == 3
+    with closing(SqlStore(url)) as store:
+        assert [each.sequence for each in store.messages_after(0)] == [2, 3, 4003]
+        assert store.add_message(status_data(), NOW) == 4004
+    assert problems(file) == []
+
+
 def test_each_command_prints_its_result(url: str, tmp_path: Path) -> None:
     config = tmp_path / "spherorank.toml"
     config.write_text(f'[store]\nurl = "{url}"\n')
@@ -274,13 +316,11 @@ def test_each_command_prints_its_result(url: str, tmp_path: Path) -> None:
     assert {"observation 1", f"{PLATE} 1"} <= {
         " ".join(line.split()[:2]) for line in printed.splitlines()
     }
-    finished = "Finished plates: 1. Pictures {0}: 1. Messages {0}: 0.\n"
-    assert ask("prune", "--older-than", "30", "--pictures", "--dry-run") == (
-        0,
-        finished.format("would be deleted"),
-    )
-    assert ask("prune", "--older-than", "30", "--pictures") == (0, finished.format("deleted"))
-    assert ask("prune", "--older-than", "30")[0] == 2
+    assert ask("prune")[0] == 78
+    config.write_text(f'[store]\nurl = "{url}"\n[retention]\npictures_days = 30\n')
+    found = f"{PLATE}: 1 pictures"
+    assert ask("prune", "--dry-run") == (0, f"{found} would be deleted\n")
+    assert ask("prune") == (0, f"{found} deleted\n")
     code, printed = ask("restore", backup)
     assert (code, "The next message has the sequence number 4." in printed) == (0, True)
     assert "store.sqlite.before-restore-" in printed
