@@ -1,4 +1,7 @@
-"""Processing of one well image, from the source to the store and the outbox."""
+"""Processing of one well image, from the source to the store and the outbox.
+
+A worker thread makes the analysis, and the main loop makes all other steps in order of arrival.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,10 +47,30 @@ class ImagePath:
     runs: PlateRuns
     clock: Callable[[], datetime]
 
-    def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
+    def analyse(self, image: WellImage) -> "Analysis":
+        """Return the Analysis of a well image; several threads may call it.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be measured or embedded.
+        """
+        return analyse(image, self.encoder, self.tissue)
+
+    def process(
+        self,
+        item: WellImage | Rejected,
+        analysis: Callable[[], "Analysis"],
+        plate_map: PlateMap | None,
+    ) -> Outcome:
         """Process one well image, commit its outcome and message, and return the outcome.
 
         This is the boundary of one image: an image that raises an exception is refused.
+
+        Parameters
+        ----------
+        analysis
+            Waits for the result of :meth:`analyse` for a well image, and returns it.
 
         Raises
         ------
@@ -59,7 +82,7 @@ class ImagePath:
         if isinstance(item, Rejected):
             return self._refuse(item)
         try:
-            return self._store(item, plate_map)
+            return self._store(item, analysis, plate_map)
         except (StoreError, MachineError):
             raise
         except Exception as error:
@@ -71,17 +94,20 @@ class ImagePath:
                 Rejected(item.files, reason_of(error), item.key.plate, item.key.well)
             )
 
-    def _store(self, image: WellImage, plate_map: PlateMap | None) -> Outcome:
-        digest = image.digest
+    def _store(
+        self, image: WellImage, analysis: Callable[[], "Analysis"], plate_map: PlateMap | None
+    ) -> Outcome:
+        digest, pixel_digest = image.digest, image.pixel_digest
         image = self.runs.with_run(image, digest, plate_map, self.clock())
         image = self._with_plate_flags(image, plate_map)
         if self.store.version_of(image.key, digest) is not None:
             self.store.add_duplicate(image, self.clock())
             return Outcome.DUPLICATE
-        found = analyse(image, self.encoder, self.tissue)
+        found = analysis()
         observation = observation_of(
             image,
             digest,
+            pixel_digest,
             found,
             encoder_id=self.encoder.encoder_id,
             crop=self.encoder.crop(image),
@@ -149,6 +175,8 @@ class Analysis:
 def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysis:
     """Return the quality, embedding, measures and picture of a well image.
 
+    The image computes and keeps its digest here, so that the main loop does not wait for it.
+
     Raises
     ------
     ImageError
@@ -159,6 +187,7 @@ def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysi
         raise ImageError(
             image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
         )
+    _ = image.digest
     found = analyse_tissue(image.planes, image.um_per_px, tissue, image.flags)
     return Analysis(
         quality=found.quality,
@@ -173,17 +202,22 @@ def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysi
 def observation_of(
     image: WellImage,
     digest: str,
+    pixel_digest: str,
     found: Analysis,
     *,
     encoder_id: str,
     crop: str | None,
     received_at: datetime,
 ) -> Observation:
-    """Build the observation of a well image from its pixel digest and its analysis."""
+    """Build the observation of a well image from its digests and its analysis.
+
+    Flags that the image got after its analysis are added to its quality.
+    """
+    flags = tuple(dict.fromkeys((*image.flags, *found.quality.flags)))
     return Observation(
         key=image.key,
         digest=digest,
-        pixel_digest=image.pixel_digest,
+        pixel_digest=pixel_digest,
         day=image.day,
         day_from_time=image.day_from_time,
         taken_at=image.taken_at,
@@ -192,7 +226,7 @@ def observation_of(
         files=image.files,
         um_per_px=image.um_per_px,
         file_scales=image.file_scales,
-        quality=found.quality,
+        quality=found.quality.model_copy(update={"flags": flags}),
         encoder_id=encoder_id,
         crop=crop,
         embedding=found.embedding,

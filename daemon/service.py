@@ -12,7 +12,6 @@ from typing import Protocol
 
 import structlog
 
-from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
@@ -20,6 +19,7 @@ from daemon.deliveries import Deliveries
 from daemon.free_memory import return_free_memory
 from daemon.health import Metrics
 from daemon.heartbeat import Heartbeat, Stopping
+from daemon.image_queue import Arrival, ImageQueue
 from daemon.late_calibrations import alert_about_late_calibration
 from daemon.microscope.day_contradictions import report_other_day
 from daemon.microscope.imaging_feedback import ImagingFeedback
@@ -31,6 +31,7 @@ from daemon.plate_states import PlateStates
 from daemon.processing_limit import ProcessingLimit
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
+from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from daemon.steady_clock import ClockWatch
 from schemas.errors import DamagedRowError, MachineError, ProfileError, SourceGoneError, StoreError
@@ -65,7 +66,8 @@ class LoopStore(PlateMapStore, RankingStore, Protocol):
 class Service:
     """The main loop on one thread, with the parts that it drives."""
 
-    source: Source
+    source: SourceThread
+    queue: ImageQueue
     store: LoopStore
     inputs: PlateInputs
     scales: ScaleCheck
@@ -105,12 +107,12 @@ class Service:
         """
         self._start()
         while not self.heartbeat.is_stopping:
-            item = self._next_image()
-            if item is not None:
-                self._process(item)
+            arrival = self._next_arrival()
+            if arrival is not None:
+                self._process(arrival)
             elif once and not self.status.source.pending and not self._save_inputs():
                 break
-            self._rank_days(item, once=once)
+            self._rank_days(arrival.item if arrival else None, once=once)
             self._update_metrics()
             self.heartbeat.beat()
         if once and not self.heartbeat.is_stopping:
@@ -138,7 +140,7 @@ class Service:
         """Refuse the images that end a process, if the last process ended by a crash."""
         try:
             for refusal in self.crash_examination.quarantined(self.heartbeat.tick):
-                self._process(refusal)
+                self._process(self.queue.arrival_of(refusal))
                 path = refusal.files[0].path
                 self.alerts.raise_once(
                     AlertKind.IMAGE, path, f"{path}: {refusal.reason}", refusal.plate
@@ -148,33 +150,32 @@ class Service:
         except (OSError, ValueError) as error:  # no child process can be started
             log.error("crash.not_examined", reason=str(error))
 
-    def _next_image(self) -> WellImage | Rejected | None:
+    def _next_arrival(self) -> Arrival | None:
         try:
-            item = self.source.next(timeout_s=TURN_S)
+            arrival = self.queue.next(timeout_s=TURN_S)
         except SourceGoneError as error:
             self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
-            item = None
+            arrival = None
         except StoreError as error:
             message = f"images are pending because the store cannot be read: {error}"
             self.alerts.raise_once(AlertKind.DISK, "outcomes", message, blocks=True)
             self.heartbeat.wait(STORE_RETRY_S)
-            item = None
+            arrival = None
         else:
             self.alerts.clear(AlertKind.SOURCE_GONE, "source")
             self.alerts.clear(AlertKind.DISK, "outcomes")
-        self.status.source = self.source.status(self.clock())
-        return item
+        self.status.source = self.queue.status(self.clock())
+        return arrival
 
-    def _process(self, item: WellImage | Rejected) -> None:
+    def _process(self, arrival: Arrival) -> None:
         """Process one image until its outcome is committed; only then confirm it to the source."""
-        started_s = time.perf_counter()
-        plate = item.plate if isinstance(item, Rejected) else item.key.plate
+        item, plate = arrival.item, arrival.plate
         while not self.heartbeat.is_stopping:
             try:
                 plate_map = self.inputs.plate_map(plate)
                 with self.processing_limit.of(item.files):
-                    outcome = self.images.process(item, plate_map)
+                    outcome = self.images.process(item, arrival.analysis.result, plate_map)
             except (MachineError, DamagedRowError) as error:
                 log.warning("image.postponed", plate=plate, reason=str(error))
                 if isinstance(item, WellImage):
@@ -192,7 +193,8 @@ class Service:
                 continue
             self.alerts.clear(AlertKind.DISK, "store")
             self.source.done(item)
-            self._record(item, outcome, ms=round(1000 * (time.perf_counter() - started_s), 1))
+            took_s = time.perf_counter() - arrival.since_s
+            self._record(item, outcome, ms=round(1000 * took_s, 1))
             if isinstance(item, WellImage) and outcome is Outcome.STORED:
                 self._react(item, plate_map)
             return
@@ -370,7 +372,7 @@ class Service:
         self.inputs.save_assays(self.status.source.wrong_assays)
         is_reading = self.scales.check_noted(self.status.source.pending)
         if is_reading:
-            self.status.source = self.source.status(self.clock())
+            self.status.source = self.queue.status(self.clock())
         return is_reading
 
     def _learn_calibrations(self) -> None:

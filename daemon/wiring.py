@@ -1,5 +1,6 @@
 """Composition of the service from its configuration; the only module that names adapters."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import cv2
 from threadpoolctl import threadpool_limits
 
 from acquisition.drop_folder.folder_identity import folder_identity, read_mounts
@@ -34,6 +36,7 @@ from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import MIGRATION_EXTENDS_START, HealthPage, Metrics, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
+from daemon.image_queue import ImageQueue
 from daemon.measuring_again import MeasuringAgain
 from daemon.messaging.configured_keys import configured_keys
 from daemon.messaging.message_process import MessageProcess
@@ -449,6 +452,7 @@ def open_service(
     with ExitStack() as stack:
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
+        cv2.setNumThreads(1)  # several images are analysed at once, each on one thread
         notify_systemd = partial(sd_notify, address=systemd_socket())
         lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(
@@ -502,13 +506,19 @@ def open_service(
         source = open_source(config, store, in_flight, heartbeat, basis, once=once)
         stack.callback(source.close)
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
+        limit = ProcessingLimit(config.encoder.timeout_s)
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
+        images = open_images(config, store, encoder, days.settings, runs)
+        workers = config.encoder.workers or len(os.sched_getaffinity(0))
+        queue = ImageQueue(source, images.analyse, workers, limit)
+        stack.callback(queue.close)
         service = Service(
             source=source,
+            queue=queue,
             store=store,
             inputs=PlateInputs(source, store, runs, days.calibrations, scales, alerts, now),
             scales=scales,
-            images=open_images(config, store, encoder, days.settings, runs),
+            images=images,
             days=days,
             states=PlateStates(
                 store,
@@ -532,7 +542,7 @@ def open_service(
             heartbeat=heartbeat,
             clock=now,
             clock_watch=ClockWatch(CLOCK, alerts),
-            processing_limit=ProcessingLimit(config.encoder.timeout_s),
+            processing_limit=limit,
             notify_systemd=notify_systemd,
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,

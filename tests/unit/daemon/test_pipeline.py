@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -86,6 +87,11 @@ def image_path(
     )
 
 
+def process(path: ImagePath, image: WellImage, plate_map: PlateMap | None) -> Outcome:
+    """Analyse and process an image on this thread."""
+    return path.process(image, partial(path.analyse, image), plate_map)
+
+
 UNEXPECTED = [ZeroDivisionError("float division by zero"), OverflowError("date"), KeyError("a")]
 EXPECTED = [ImageError("B02", "200×100 pixels; expected at least 300")]
 FAULTS = [
@@ -101,7 +107,7 @@ def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
     store: SqlStore, error: Exception
 ) -> None:
     image = samples.well_image()
-    assert image_path(store, ConstantEncoder(error)).process(image, None) is Outcome.REJECTED
+    assert process(image_path(store, ConstantEncoder(error)), image, None) is Outcome.REJECTED
     refused = store.rejected()
     assert {file.path for file in refused} == {file.path for file in image.files}
     name = "200×100 pixels" if isinstance(error, ImageError) else type(error).__name__
@@ -111,7 +117,7 @@ def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
 @pytest.mark.parametrize("error", FAULTS, ids=repr)
 def test_a_fault_of_the_computer_records_nothing(store: SqlStore, error: Exception) -> None:
     with pytest.raises(MachineError):
-        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+        process(image_path(store, ConstantEncoder(error)), samples.well_image(), None)
     assert list(all_ended_files(store)) == []
     assert store.rejected() == []
 
@@ -120,13 +126,15 @@ def test_a_fault_that_caused_another_exception_is_recognised(store: SqlStore) ->
     error = ValueError("cannot convert")
     error.__cause__ = OSError(errno.EIO, "Input/output error")
     with pytest.raises(MachineError):
-        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+        process(image_path(store, ConstantEncoder(error)), samples.well_image(), None)
 
 
 def test_an_error_of_the_store_is_no_fault_of_the_image(store: SqlStore) -> None:
     with pytest.raises(StoreError):
-        image_path(store, ConstantEncoder(StoreError("db", "locked"))).process(
-            samples.well_image(), None
+        process(
+            image_path(store, ConstantEncoder(StoreError("db", "locked"))),
+            samples.well_image(),
+            None,
         )
     assert store.rejected() == []
 
@@ -136,13 +144,13 @@ def test_planes_that_are_too_small_to_measure_are_refused(
     store: SqlStore, shape: tuple[int, int, int]
 ) -> None:
     image = samples.well_image(planes=np.zeros(shape, np.uint16))
-    assert image_path(store, ConstantEncoder()).process(image, None) is Outcome.REJECTED
+    assert process(image_path(store, ConstantEncoder()), image, None) is Outcome.REJECTED
 
 
 def test_an_image_is_stored_when_the_departures_of_its_plate_fail(store: SqlStore) -> None:
     path = image_path(store, ConstantEncoder(), FailingView)
     plate_map = samples.plate_map()
-    assert path.process(samples.well_image(day=8), plate_map) is Outcome.STORED
+    assert process(path, samples.well_image(day=8), plate_map) is Outcome.STORED
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class ConstantSegmenter:
 def processed(store: SqlStore, segmenter: ConstantSegmenter) -> tuple[Observation, ObservationData]:
     """Process one image with a segmenter; return the stored observation and its message."""
     path = replace(image_path(store, ConstantEncoder()), tissue=TissueMethod(segmenter))
-    assert path.process(samples.well_image(), None) is Outcome.STORED
+    assert process(path, samples.well_image(), None) is Outcome.STORED
     [stored] = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
     [message] = store.messages_after(0)
     return stored, ObservationData(**json.loads(message.body)["data"])
