@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,8 +18,8 @@ from schemas.well_image import PendingImages, Rejected, SourceStatus, WellImage
 
 log = structlog.get_logger()
 
-IMAGES_PER_WORKER = 2
-"""Largest number of images in the queue for each worker: one is analysed, one is next."""
+IMAGES_PER_WORKER = 3
+"""Largest number of images in the queue for each worker: one is analysed, the others wait."""
 
 CLOSE_S = 30.0
 """Longest wait for the analyses that have started, when the service ends."""
@@ -39,6 +39,17 @@ class Arrival:
     def plate(self) -> str:
         """The id of the plate; empty if the files name none."""
         return self.item.plate if isinstance(self.item, Rejected) else self.item.key.plate
+
+    def can_follow(self, group: Sequence["Arrival"]) -> bool:
+        """Return whether it is ready, and an image of another well of the group's plate and day."""
+        images = [self.item, *(each.item for each in group)]
+        keys = [(each.key, each.day) for each in images if isinstance(each, WellImage)]
+        return (
+            len(keys) == len(images)
+            and len({(key.plate, day) for key, day in keys}) == 1
+            and len({key.well for key, _ in keys}) == len(keys)
+            and all(each.analysis.done() for each in (self, *group))
+        )
 
 
 class ImageQueue:
@@ -75,8 +86,11 @@ class ImageQueue:
         self._arrivals: deque[Arrival] = deque()
         self._unfinished: set[Future[Analysis]] = set()
 
-    def next(self, timeout_s: float) -> Arrival | None:
-        """Return the oldest image or refusal; None if the queue is empty and the source has none.
+    def next(self, timeout_s: float) -> list[Arrival]:
+        """Return the oldest image or refusal; empty if the queue is empty and the source has none.
+
+        Images of other wells of the same plate and day are returned with it, if they follow it in
+        the queue and are analysed.
 
         First the queue is filled, until its oldest image is analysed. The errors of the source are
         those of :meth:`daemon.source_thread.SourceThread.next`, while the queue is empty.
@@ -93,7 +107,10 @@ class ImageQueue:
             self._arrivals.append(self.arrival_of(item))
             if self._arrivals[0].analysis.done():
                 break
-        return self._arrivals.popleft() if self._arrivals else None
+        group = [self._arrivals.popleft()] if self._arrivals else []
+        while self._arrivals and self._arrivals[0].can_follow(group):
+            group.append(self._arrivals.popleft())
+        return group
 
     def arrival_of(self, item: WellImage | Rejected) -> Arrival:
         """Return the Arrival of an item; a worker starts to analyse a well image."""

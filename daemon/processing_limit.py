@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -21,11 +20,15 @@ log = structlog.get_logger()
 STDERR_FD = 2
 LAST_RESORT_S = 10.0
 """Time after which the process ends without a log line: native code lets no Python code run."""
+CHECK_S = 1.0
+"""Longest interval of the checks."""
 
 
-@dataclass(frozen=True)
 class ProcessingLimit:
     """The longest processing of one well image; several threads may process one each.
+
+    One thread checks all images. A thread for each image would have to wait for the lock of the
+    interpreter at each start.
 
     Parameters
     ----------
@@ -35,41 +38,63 @@ class ProcessingLimit:
         Further time, after which a thread that needs no Python ends the process with code 1.
     """
 
-    limit_s: float
-    last_resort_s: float = LAST_RESORT_S
-    _ends_s: dict[threading.Timer, float] = field(default_factory=dict)  # the last resorts
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, limit_s: float, last_resort_s: float = LAST_RESORT_S) -> None:
+        self._limit_s = limit_s
+        self._last_resort_s = last_resort_s
+        self._images: dict[object, tuple[float, Sequence[FileVersion]]] = {}  # end in s, files
+        self._changes = threading.Condition()
+        self._is_armed = False
+        self._thread: threading.Thread | None = None
 
     @contextmanager
     def of(self, files: Sequence[FileVersion]) -> Iterator[None]:
         """Context manager in which one well image is processed, given its files."""
-        timer = threading.Timer(self.limit_s, self._end_process, [[file.path for file in files]])
-        timer.daemon = True
-        timer.start()
-        with self._lock:
-            self._ends_s[timer] = time.monotonic() + self.limit_s + self.last_resort_s
-            self._set_last_resort()
+        image = object()
+        with self._changes:
+            self._images[image] = time.monotonic() + self._limit_s, files
+            if not self._is_armed:
+                self._arm()
         try:
             yield
         finally:
-            timer.cancel()
-            with self._lock:
-                del self._ends_s[timer]
-                self._set_last_resort()
+            with self._changes:
+                del self._images[image]
+
+    def _arm(self) -> None:
+        """Set the last resort, and let the thread check the images."""
+        self._set_last_resort()
+        self._is_armed = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._check, name="limit", daemon=True)
+            self._thread.start()
+        self._changes.notify()
 
     def _set_last_resort(self) -> None:
-        """End the process at the earliest last resort; a process has only one such timer."""
-        if not self._ends_s:
-            faulthandler.cancel_dump_traceback_later()
-            return
-        left_s = max(min(self._ends_s.values()) - time.monotonic(), 0.001)
-        faulthandler.dump_traceback_later(left_s, exit=True, file=STDERR_FD)
+        """End the process unless this is called again in time, as long as Python code can run."""
+        limit_s = self._limit_s + self._last_resort_s
+        faulthandler.dump_traceback_later(limit_s, exit=True, file=STDERR_FD)
+
+    def _check(self) -> None:
+        """End the process if an image is processed for too long; wait while there is no image."""
+        interval_s = min(CHECK_S, self._limit_s / 3)
+        while True:
+            time.sleep(interval_s)
+            with self._changes:
+                if not self._images:
+                    faulthandler.cancel_dump_traceback_later()
+                    self._is_armed = False
+                    self._changes.wait_for(lambda: self._is_armed)
+                    continue
+                end_s, files = min(self._images.values(), key=lambda each: each[0])
+                self._set_last_resort()
+            if time.monotonic() > end_s:
+                self._end_process([file.path for file in files])
 
     def _end_process(self, paths: list[str]) -> None:
         log.error(
             "image.hangs",
             files=paths,
-            limit_s=self.limit_s,
+            limit_s=self._limit_s,
             then="the process ends; the next start examines the image in a child process",
         )
         os._exit(ExitCode.STALLED)

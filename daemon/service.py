@@ -107,12 +107,13 @@ class Service:
         """
         self._start()
         while not self.heartbeat.is_stopping:
-            arrival = self._next_arrival()
-            if arrival is not None:
-                self._process(arrival)
-            elif once and not self.status.source.pending and not self._save_inputs():
+            arrivals = self._next_arrivals()
+            if not self._process_together(arrivals):
+                for arrival in arrivals:
+                    self._process(arrival)
+            if once and not (arrivals or self.status.source.pending or self._save_inputs()):
                 break
-            self._rank_days(arrival.item if arrival else None, once=once)
+            self._rank_days(arrivals[-1].item if arrivals else None, once=once)
             self._update_metrics()
             self.heartbeat.beat()
         if once and not self.heartbeat.is_stopping:
@@ -150,23 +151,46 @@ class Service:
         except (OSError, ValueError) as error:  # no child process can be started
             log.error("crash.not_examined", reason=str(error))
 
-    def _next_arrival(self) -> Arrival | None:
+    def _next_arrivals(self) -> list[Arrival]:
+        arrivals: list[Arrival] = []
         try:
-            arrival = self.queue.next(timeout_s=TURN_S)
+            arrivals = self.queue.next(timeout_s=TURN_S)
         except SourceGoneError as error:
             self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
-            arrival = None
         except StoreError as error:
             message = f"images are pending because the store cannot be read: {error}"
             self.alerts.raise_once(AlertKind.DISK, "outcomes", message, blocks=True)
             self.heartbeat.wait(STORE_RETRY_S)
-            arrival = None
         else:
             self.alerts.clear(AlertKind.SOURCE_GONE, "source")
             self.alerts.clear(AlertKind.DISK, "outcomes")
         self.status.source = self.queue.status(self.clock())
-        return arrival
+        return arrivals
+
+    def _process_together(self, arrivals: Sequence[Arrival]) -> bool:
+        """Process several images of a plate, and commit them in one transaction.
+
+        Return False if there are fewer than two, or one of them cannot be stored: each is then
+        processed alone, so that an error in one image does not undo the others.
+        """
+        if len(arrivals) < 2:  # noqa: PLR2004 - a group
+            return False
+        images = [
+            (each.item, each.analysis.result)
+            for each in arrivals
+            if isinstance(each.item, WellImage)
+        ]
+        try:
+            plate_map = self.inputs.plate_map(arrivals[0].plate)
+            with self.processing_limit.of([file for image, _ in images for file in image.files]):
+                outcomes = self.images.process_together(images, plate_map)
+        except Exception as error:  # noqa: BLE001 - the boundary of each image handles it
+            log.info("images.not_stored_together", images=len(images), reason=str(error))
+            return False
+        for arrival, outcome in zip(arrivals, outcomes, strict=True):
+            self._finish(arrival, outcome, plate_map)
+        return True
 
     def _process(self, arrival: Arrival) -> None:
         """Process one image until its outcome is committed; only then confirm it to the source."""
@@ -191,13 +215,17 @@ class Service:
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
-            self.alerts.clear(AlertKind.DISK, "store")
-            self.source.done(item)
-            took_s = time.perf_counter() - arrival.since_s
-            self._record(item, outcome, ms=round(1000 * took_s, 1))
-            if isinstance(item, WellImage) and outcome is Outcome.STORED:
-                self._react(item, plate_map)
+            self._finish(arrival, outcome, plate_map)
             return
+
+    def _finish(self, arrival: Arrival, outcome: Outcome, plate_map: PlateMap | None) -> None:
+        """Confirm an image with a committed outcome to the source, and react to it."""
+        self.alerts.clear(AlertKind.DISK, "store")
+        self.source.done(arrival.item)
+        took_s = time.perf_counter() - arrival.since_s
+        self._record(arrival.item, outcome, ms=round(1000 * took_s, 1))
+        if isinstance(arrival.item, WellImage) and outcome is Outcome.STORED:
+            self._react(arrival.item, plate_map)
 
     def _react(self, image: WellImage, plate_map: PlateMap | None) -> None:
         """Check the scales of a stored image's plate, and request new images of its well."""

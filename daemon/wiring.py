@@ -88,6 +88,11 @@ VERSION = code_version()
 STALL_REPORT_S = 30.0  # the process reports a stall itself
 STOP_S = 30.0  # from SIGTERM to SIGKILL of the imaging process, besides the step in which it is
 SOURCE_PATIENCE_S = 30.0  # without an answer of the source's file system, at most stall_s / 2
+SWITCH_INTERVAL_S = 0.0005
+"""Longest time for which a thread that waits for the lock of the interpreter does not get it.
+
+With the usual 5 ms, the main loop would wait for the workers after each statement of the store.
+"""
 MEASURING_JOBS = 2  # worker processes of the service that measure images again
 
 
@@ -453,6 +458,7 @@ def open_service(
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         cv2.setNumThreads(1)  # several images are analysed at once, each on one thread
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         notify_systemd = partial(sd_notify, address=systemd_socket())
         lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(

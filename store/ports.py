@@ -48,6 +48,15 @@ class FileLedger(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class NewObservation:
+    """An observation with its message and its JPEG picture, which is empty without one."""
+
+    observation: Observation
+    message: MessageData
+    picture: bytes = b""
+
+
 class ObservationWriter(Protocol):
     """Commits the outcome of one well image together with its message."""
 
@@ -69,6 +78,13 @@ class ObservationWriter(Protocol):
         """Commit an observation with its message and JPEG picture; return the message's number.
 
         The outcomes of its files are in the same transaction. The number is the sequence number.
+        """
+        ...
+
+    def add_observations(self, new: Sequence[NewObservation]) -> None:
+        """Commit several observations as :meth:`add_observation` does, in one transaction.
+
+        None is added if one of them cannot be stored.
         """
         ...
 

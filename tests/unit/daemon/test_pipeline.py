@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -60,8 +60,8 @@ class FailingView(RollingView):
     """A rolling view whose departures raise an exception."""
 
     def departures(
-        self, newest: Observation, plate_map: PlateMap | None
-    ) -> tuple[DayDeparture, ...]:
+        self, newest: Sequence[Observation], plate_map: PlateMap | None
+    ) -> list[tuple[DayDeparture, ...]]:
         del newest, plate_map
         raise np.linalg.LinAlgError("singular matrix")
 
@@ -151,6 +151,44 @@ def test_an_image_is_stored_when_the_departures_of_its_plate_fail(store: SqlStor
     path = image_path(store, ConstantEncoder(), FailingView)
     plate_map = samples.plate_map()
     assert process(path, samples.well_image(day=8), plate_map) is Outcome.STORED
+
+
+def test_images_that_are_processed_together_are_stored_in_order(store: SqlStore) -> None:
+    path = image_path(store, ConstantEncoder())
+    wells = ("B03", "B02", "B04")
+    images = [samples.well_image(well=well) for well in wells]
+    analysed = [(image, partial(path.analyse, image)) for image in images]
+    assert path.process_together(analysed, None) == [Outcome.STORED] * 3
+    bodies = [json.loads(each.body)["data"] for each in store.messages_after(0)]
+    assert [each["well"] for each in bodies] == list(wells)
+    again = [*analysed[:1], (samples.well_image(well="C02"), analysed[0][1])]
+    assert path.process_together(again, None) == [Outcome.DUPLICATE, Outcome.STORED]
+
+
+def test_an_image_with_an_error_undoes_none_that_is_processed_with_it(store: SqlStore) -> None:
+    path = image_path(store, ConstantEncoder())
+    good = samples.well_image(well="B02")
+    bad = samples.well_image(well="B03", planes=np.zeros((3, 15, 64), np.uint16))
+    with pytest.raises(ImageError):
+        path.process_together([(each, partial(path.analyse, each)) for each in (good, bad)], None)
+    assert list(all_ended_files(store)) == []
+    outcomes = [process(path, image, None) for image in (good, bad)]
+    assert outcomes == [Outcome.STORED, Outcome.REJECTED]
+
+
+def test_an_image_is_compared_with_the_scales_of_those_that_are_stored_with_it(
+    store: SqlStore,
+) -> None:
+    path = image_path(store, ConstantEncoder())
+    scales = {"B02": 1.36, "B03": 1.36, "B04": 2.0}
+    images = [samples.well_image(well=well, um_per_px=scale) for well, scale in scales.items()]
+    path.process_together(
+        [(each, partial(path.analyse, each)) for each in images],
+        samples.plate_map(um_per_px=None),
+    )
+    stored = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
+    disagrees = [Flag.SCALE_DISAGREES in each.quality.flags for each in stored]
+    assert disagrees == [False, False, True]
 
 
 @dataclass(frozen=True)
