@@ -84,6 +84,7 @@ class Service:
     clock: Callable[[], datetime]
     clock_watch: ClockWatch
     notify_systemd: Callable[[str], None]
+    publish_now: Callable[[], None]  # after a commit
     watched_folders: Sequence[Path]  # an alert is raised when their disks fill up
     min_free_bytes: int
     crash_examination: CrashExamination
@@ -125,9 +126,9 @@ class Service:
             raise ProfileError(plates, "cannot be ranked; the log has the error")
 
     def _start(self) -> None:
-        self.status.plates = tuple(self.store.plates())
+        live = self._list_plates()
         if self.imaging_feedback:
-            self.imaging_feedback.catch_up(self.states.live_plates())
+            self.imaging_feedback.catch_up(live)
         self.notify_systemd("READY=1")
         log.info(
             "service.started",
@@ -220,6 +221,7 @@ class Service:
 
     def _finish(self, arrival: Arrival, outcome: Outcome, plate_map: PlateMap | None) -> None:
         """Confirm an image with a committed outcome to the source, and react to it."""
+        self.publish_now()
         self.alerts.clear(AlertKind.DISK, "store")
         self.source.done(arrival.item)
         took_s = time.perf_counter() - arrival.since_s
@@ -305,9 +307,8 @@ class Service:
         self.specimens.write_missing_files()
         self._report_pending_plates()
         self.deliveries.check()
-        self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
-        live = {*self.states.live_plates(), *imaged, *self._unranked}
+        live = {*self._list_plates(), *imaged, *self._unranked}
         closed = self.states.next_closed()
         if closed is not None and not self._is_finished(closed):
             live.add(closed)
@@ -315,6 +316,13 @@ class Service:
         if time.monotonic() - self._last_trim_s >= TRIM_S:
             self._last_trim_s = time.monotonic()
             return_free_memory()
+
+    def _list_plates(self) -> list[str]:
+        """Return the plates that are not closed, and update the status."""
+        live = self.states.live_plates()
+        self.status.plates = tuple(live)
+        self.status.closed_plates = len(self.store.plates()) - len(live)
+        return live
 
     def _is_finished(self, plate: str) -> bool:
         """Write the missing files of a closed plate, and return whether no day of it is due."""

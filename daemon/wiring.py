@@ -465,9 +465,11 @@ def open_service(
             config, before_migration=partial(notify_systemd, MIGRATION_EXTENDS_START)
         )
         stack.callback(store.close)
+        alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
+        messages = open_messages(config, alerts)  # starts while the encoder is opened
+        stack.callback(messages.stop, timeout_s=10.0)
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
-        alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
         microscope = None if once else open_microscope(config, file, alerts, store)
         status = ServiceStatus(
             version=VERSION,
@@ -478,8 +480,6 @@ def open_service(
             rejected_files=RejectedFiles(store.rejected()),
             standing_alerts=lambda: alerts.standing,
         )
-        messages = open_messages(config, status, loop_clock, alerts)
-        stack.callback(messages.stop, timeout_s=10.0)
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
@@ -550,6 +550,7 @@ def open_service(
             clock_watch=ClockWatch(CLOCK, alerts),
             processing_limit=limit,
             notify_systemd=notify_systemd,
+            publish_now=messages.publish_now,
             watched_folders=_watched_folders(config),
             min_free_bytes=config.output.min_free_bytes,
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
@@ -562,7 +563,7 @@ def open_service(
                 store.plate_map,
             ),
         )
-        messages.serve()
+        messages.serve(partial(_snapshot, status, loop_clock))
         _open_health_page(config, metrics, status, loop_clock, stack)
         if microscope:
             stack.callback(microscope.close)
@@ -584,17 +585,9 @@ def open_images(
     return ImagePath(encoder, tissue, settings.condition, store, rolling_view, runs, now)
 
 
-def open_messages(
-    config: Config, status: ServiceStatus, loop_clock: LoopClock, alerts: Alerts
-) -> MessageProcess:
+def open_messages(config: Config, alerts: Alerts) -> MessageProcess:
     """Start the process that owns the sockets of a configuration; it waits for its first status."""
     settings = config.publisher
-
-    def snapshot() -> StatusSnapshot:
-        return StatusSnapshot(
-            status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
-        )
-
     return MessageProcess(
         MessageSettings(
             events=settings.events,
@@ -607,8 +600,13 @@ def open_messages(
             keys=configured_keys(config),
             logs=config.output.logs,
         ),
-        snapshot,
         alerts,
+    )
+
+
+def _snapshot(status: ServiceStatus, loop_clock: LoopClock) -> StatusSnapshot:
+    return StatusSnapshot(
+        status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
     )
 
 

@@ -46,8 +46,8 @@ class RunningMessages:
         self.alerts = Alerts(self.store, lambda: samples.NOW)
         self.loop_age_s = 0.0
         self.source_gone: str | None = None
-        self.process = MessageProcess(self.settings, self.snapshot, self.alerts)
-        self.process.serve()
+        self.process = MessageProcess(self.settings, self.alerts)
+        self.process.serve(self.snapshot)
 
     @property
     def events(self) -> str:
