@@ -49,7 +49,7 @@ class Source(Protocol):
         Parameters
         ----------
         image
-            The newest well image that :meth:`next` returned.
+            A well image that :meth:`next` returned, without a recorded outcome.
         problem
             The fault of this computer, for the status.
         """

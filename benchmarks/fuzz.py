@@ -26,6 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -38,7 +39,7 @@ from acquisition.drop_folder.source import DropFolder, DropFolderSettings
 from benchmarks.fuzz_texts import fuzz_maps, fuzz_requests, lines_of
 from benchmarks.vendor_files import sample_files, tiff
 from daemon.alerts import Alerts
-from daemon.pipeline import ImagePath
+from daemon.pipeline import Analysis, ImagePath
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from daemon.tissue_analysis import TissueMethod
@@ -46,7 +47,7 @@ from inference.departure.departures import DepartureSettings
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
 from schemas.observation import Outcome
-from schemas.well_image import WellImage
+from schemas.well_image import Rejected, WellImage
 from store.sql_store import SqlStore
 
 HANG_S = 10.0
@@ -241,10 +242,17 @@ def _outcomes(source: DropFolder, images: ImagePath) -> Iterator[tuple[Outcome, 
         if item is None:
             continue
         plate = item.key.plate if isinstance(item, WellImage) else item.plate
-        outcome = images.process(item, source.plate_maps().get(plate))
+        analysis = partial(_analysis_of, item, images)
+        outcome = images.process(item, analysis, source.plate_maps().get(plate))
         source.done(item)
         yield outcome, time.perf_counter() - started_s
         started_s = time.perf_counter()
+
+
+def _analysis_of(item: WellImage | Rejected, images: ImagePath) -> Analysis:
+    if isinstance(item, Rejected):
+        raise TypeError("a refusal has no analysis")
+    return images.analyse(item)
 
 
 def run(

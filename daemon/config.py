@@ -344,7 +344,10 @@ class EncoderSection(_Section):
 
     bundle: str = "default"
     providers: Literal["auto", "cuda", "cpu"] = "auto"
-    threads: int = Field(default=2, ge=1, le=64)
+    # Images that are processed at the same time; 0: one for each processor core. For each of them,
+    # up to three images are in memory, besides three that are read in advance.
+    workers: int = Field(default=0, ge=0, le=64)
+    threads: int = Field(default=1, ge=1, le=64)  # of the encoder, for one image
     # The processing of one image takes a tenth of a second. A longer one ends the process, and the
     # next start examines the image.
     timeout_s: Patience = 300.0

@@ -313,12 +313,11 @@ class DueDays:
 
     def arrived(self, plate_map: PlateMap) -> list[VisitVersion]:
         """Return every image of a mapped well in the run of a plate map that is not excluded."""
+        wells = plate_map.by_well
         return [
             image
             for image in self.store.arrived(plate_map.plate)
-            if image.key.well in plate_map.by_well
-            and image.excluded is None
-            and is_in_run(image, plate_map)
+            if image.key.well in wells and image.excluded is None and is_in_run(image, plate_map)
         ]
 
     def _waits_for_calibration(self, first_at: datetime, since: datetime | None) -> bool:

@@ -1,6 +1,11 @@
-"""Processing of one well image, from the source to the store and the outbox."""
+"""Processing of one well image, from the source to the store and the outbox.
 
-from collections.abc import Callable
+A worker thread makes the analysis, and the main loop makes all other steps in order of arrival.
+Images of one plate and day that are ready at the same time are committed together.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,7 +29,7 @@ from schemas.quality import Flag, Quality
 from schemas.ranking import Condition
 from schemas.tissue import Unsure
 from schemas.well_image import Rejected, WellImage
-from store.ports import ObservationWriter
+from store.ports import NewObservation, ObservationWriter
 
 log = structlog.get_logger()
 
@@ -44,10 +49,30 @@ class ImagePath:
     runs: PlateRuns
     clock: Callable[[], datetime]
 
-    def process(self, item: WellImage | Rejected, plate_map: PlateMap | None) -> Outcome:
+    def analyse(self, image: WellImage) -> "Analysis":
+        """Return the Analysis of a well image; several threads may call it.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be measured or embedded.
+        """
+        return analyse(image, self.encoder, self.tissue)
+
+    def process(
+        self,
+        item: WellImage | Rejected,
+        analysis: Callable[[], "Analysis"],
+        plate_map: PlateMap | None,
+    ) -> Outcome:
         """Process one well image, commit its outcome and message, and return the outcome.
 
         This is the boundary of one image: an image that raises an exception is refused.
+
+        Parameters
+        ----------
+        analysis
+            Waits for the result of :meth:`analyse` for a well image, and returns it.
 
         Raises
         ------
@@ -59,7 +84,7 @@ class ImagePath:
         if isinstance(item, Rejected):
             return self._refuse(item)
         try:
-            return self._store(item, plate_map)
+            [outcome] = self.process_together([(item, analysis)], plate_map)
         except (StoreError, MachineError):
             raise
         except Exception as error:
@@ -70,56 +95,92 @@ class ImagePath:
             return self._refuse(
                 Rejected(item.files, reason_of(error), item.key.plate, item.key.well)
             )
+        return outcome
 
-    def _store(self, image: WellImage, plate_map: PlateMap | None) -> Outcome:
-        digest = image.digest
-        image = self.runs.with_run(image, digest, plate_map, self.clock())
-        image = self._with_plate_flags(image, plate_map)
-        if self.store.version_of(image.key, digest) is not None:
-            self.store.add_duplicate(image, self.clock())
-            return Outcome.DUPLICATE
-        found = analyse(image, self.encoder, self.tissue)
-        observation = observation_of(
-            image,
-            digest,
-            found,
-            encoder_id=self.encoder.encoder_id,
-            crop=self.encoder.crop(image),
-            received_at=self.clock(),
+    def process_together(
+        self,
+        images: Sequence[tuple[WellImage, Callable[[], "Analysis"]]],
+        plate_map: PlateMap | None,
+    ) -> list[Outcome]:
+        """Process well images, commit them in one transaction, and return their outcomes.
+
+        Nothing is committed if an exception is raised, except duplicates.
+
+        Parameters
+        ----------
+        images
+            Images of different wells of one plate on one day, each with its analysis.
+        """
+        outcomes = []
+        new: list[Observation] = []
+        pictures: list[bytes] = []
+        for image, analysis in images:
+            digest, pixel_digest = image.digest, image.pixel_digest
+            of_run = self.runs.with_run(image, digest, plate_map, self.clock())
+            flagged = self._with_plate_flags(of_run, plate_map, new)
+            if self.store.version_of(flagged.key, digest) is not None:
+                self.store.add_duplicate(flagged, self.clock())
+                outcomes.append(Outcome.DUPLICATE)
+                continue
+            found = analysis()
+            observation = observation_of(
+                flagged,
+                digest,
+                pixel_digest,
+                found,
+                encoder_id=self.encoder.encoder_id,
+                crop=self.encoder.crop(flagged),
+                received_at=self.clock(),
+            )
+            new.append(observation)
+            pictures.append(found.picture)
+            outcomes.append(Outcome.STORED)
+        departures = self._departures(new, plate_map)
+        messages = [self._message(*each) for each in zip(new, departures, strict=True)]
+        self.store.add_observations(
+            [NewObservation(*each) for each in zip(new, messages, pictures, strict=True)]
         )
-        departures = self._departures(observation, plate_map)
-        message = observation_message(
+        return outcomes
+
+    def _message(
+        self, observation: Observation, departures: tuple[DayDeparture, ...]
+    ) -> ObservationData:
+        """Return the message of an observation that is stored next."""
+        return observation_message(
             observation,
-            self.store.next_version(image.key),
-            classify_condition(found.measures, self.condition_settings),
+            self.store.next_version(observation.key),
+            classify_condition(observation.measures, self.condition_settings),
             departures,
         )
-        self.store.add_observation(observation, message, found.picture)
-        return Outcome.STORED
 
     def _departures(
-        self, observation: Observation, plate_map: PlateMap | None
-    ) -> tuple[DayDeparture, ...]:
+        self, new: Sequence[Observation], plate_map: PlateMap | None
+    ) -> list[tuple[DayDeparture, ...]]:
         """Return the departures to publish; none if other images of the plate cause an error."""
         try:
-            return self.rolling_view.departures(observation, plate_map)
+            return self.rolling_view.departures(new, plate_map)
         except DamagedRowError as error:
-            log.error("departures.failed", plate=observation.key.plate, reason=str(error))
-            return ()
+            log.error("departures.failed", plate=new[0].key.plate, reason=str(error))
         except StoreError:
             raise
         except Exception as error:
             if is_machine_fault(error):
                 raise
-            log.exception("departures.failed", plate=observation.key.plate)
-            return ()
+            log.exception("departures.failed", plate=new[0].key.plate)
+        return [()] * len(new)
 
-    def _with_plate_flags(self, image: WellImage, plate_map: PlateMap | None) -> WellImage:
-        """Return a well image flagged if its scale differs from that of its plate's images."""
+    def _with_plate_flags(
+        self, image: WellImage, plate_map: PlateMap | None, new: Sequence[Observation]
+    ) -> WellImage:
+        """Return a well image flagged if its scale differs from that of its plate's images.
+
+        ``new`` are images of the plate that are stored together with this one.
+        """
         if plate_map is None or Flag.SCALE_DISAGREES in image.flags:
             return image
-        stored = self.store.scales(image.key.plate, image.key.run)
-        if not differs_from_plate(image.um_per_px, stored, plate_map):
+        scales = Counter(self.store.scales(image.key.plate, image.key.run))
+        scales.update(each.um_per_px for each in new if each.key.run == image.key.run)
+        if not differs_from_plate(image.um_per_px, scales, plate_map):
             return image
         return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
 
@@ -149,6 +210,8 @@ class Analysis:
 def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysis:
     """Return the quality, embedding, measures and picture of a well image.
 
+    The image computes and keeps its digest here, so that the main loop does not wait for it.
+
     Raises
     ------
     ImageError
@@ -159,6 +222,7 @@ def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysi
         raise ImageError(
             image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
         )
+    _ = image.digest
     found = analyse_tissue(image.planes, image.um_per_px, tissue, image.flags)
     return Analysis(
         quality=found.quality,
@@ -173,17 +237,22 @@ def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysi
 def observation_of(
     image: WellImage,
     digest: str,
+    pixel_digest: str,
     found: Analysis,
     *,
     encoder_id: str,
     crop: str | None,
     received_at: datetime,
 ) -> Observation:
-    """Build the observation of a well image from its pixel digest and its analysis."""
+    """Build the observation of a well image from its digests and its analysis.
+
+    Flags that the image got after its analysis are added to its quality.
+    """
+    flags = tuple(dict.fromkeys((*image.flags, *found.quality.flags)))
     return Observation(
         key=image.key,
         digest=digest,
-        pixel_digest=image.pixel_digest,
+        pixel_digest=pixel_digest,
         day=image.day,
         day_from_time=image.day_from_time,
         taken_at=image.taken_at,
@@ -192,7 +261,7 @@ def observation_of(
         files=image.files,
         um_per_px=image.um_per_px,
         file_scales=image.file_scales,
-        quality=found.quality,
+        quality=found.quality.model_copy(update={"flags": flags}),
         encoder_id=encoder_id,
         crop=crop,
         embedding=found.embedding,

@@ -1,6 +1,7 @@
 """Departures of a well on each day since dosing, published with each of its images."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from inference.departure.assembly import assemble, select_images
@@ -30,7 +31,7 @@ class _Plate:
 
 
 class RollingView:
-    """Computes the departures of a well on every day since dosing, while its image is processed.
+    """Computes the departures of wells on every day since dosing, while their images are processed.
 
     The method is that of the ranking, but without earlier plates, to save time.
     """
@@ -49,23 +50,43 @@ class RollingView:
         self._plates: OrderedDict[str, _Plate] = OrderedDict()
 
     def departures(
-        self, newest: Observation, plate_map: PlateMap | None
-    ) -> tuple[DayDeparture, ...]:
-        """Return the DayDeparture of a new observation's well on each day since dosing.
+        self, newest: Sequence[Observation], plate_map: PlateMap | None
+    ) -> list[tuple[DayDeparture, ...]]:
+        """Return the DayDepartures of the wells of new observations on each day since dosing.
 
-        The result is empty before dosing, for an image outside the run of the plate map, and for a
+        They are empty before dosing, for an image outside the run of the plate map, and for a
         well that the plate map does not name.
+
+        Parameters
+        ----------
+        newest
+            Observations of different wells of one plate on one day, which are not stored yet.
         """
+        ranked = [each for each in newest if plate_map and _is_ranked(each, plate_map)]
+        if plate_map is None or not ranked:
+            return [()] * len(newest)
+        stored = self._store.imaged(plate_map.plate, ranked[0].encoder_id)
+        replaced = {(each.key.well, each.day) for each in ranked}
+        others = [
+            image
+            for image in select_images(stored, plate_map)
+            if (image.key.well, image.day) not in replaced
+        ]
+        wells = {each.key.well for each in ranked}
+        return [
+            self._of_well(each, others, ranked, plate_map) if each.key.well in wells else ()
+            for each in newest
+        ]
+
+    def _of_well(
+        self,
+        newest: Observation,
+        others: list[VisitVersion],
+        ranked: list[Observation],
+        plate_map: PlateMap,
+    ) -> tuple[DayDeparture, ...]:
+        """Return the departure of the well of a new observation on each day since dosing."""
         well = newest.key.well
-        if (
-            plate_map is None
-            or well not in plate_map.wells_with_tissue
-            or newest.day <= plate_map.dosed_on_day
-            or not is_in_run(newest, plate_map)
-        ):
-            return ()
-        images = select_images(self._store.imaged(plate_map.plate, newest.encoder_id), plate_map)
-        others = [image for image in images if (image.key.well, image.day) != (well, newest.day)]
         days = {
             image.day
             for image in others
@@ -73,27 +94,29 @@ class RollingView:
         } | {newest.day}
         return tuple(
             DayDeparture(
-                day=day, departure=self._departures_on(day, others, newest, plate_map).get(well)
+                day=day, departure=self._departures_on(day, others, ranked, plate_map).get(well)
             )
             for day in sorted(days)
         )
 
     def _departures_on(
-        self, day: int, others: list[VisitVersion], newest: Observation, plate_map: PlateMap
+        self,
+        day: int,
+        others: list[VisitVersion],
+        newest: list[Observation],
+        plate_map: PlateMap,
     ) -> dict[str, float]:
         """Return the departures of one day by well; they are computed again only for new inputs."""
         plate = self._plate(plate_map.plate)
         used = [image for image in others if self._is_used(day, image.day, plate_map)]
-        is_used = self._is_used(day, newest.day, plate_map)
+        new = [each for each in newest if self._is_used(day, each.day, plate_map)]
         uses_day = (
             plate_map.digest,
-            newest.digest if is_used else None,
+            tuple(each.digest for each in new),
             tuple(map(_id_of, used)),
         )
         if day not in plate.departures or plate.departures[day][0] != uses_day:
-            observations = self._read(plate, used, newest.encoder_id) + (
-                [newest] if is_used else []
-            )
+            observations = [*self._read(plate, used, newest[0].encoder_id), *new]
             assembled = assemble(observations, plate_map, through_day=day)
             plate.departures[day] = (
                 uses_day,
@@ -125,6 +148,15 @@ class RollingView:
         while len(self._plates) > PLATES_KEPT:
             self._plates.popitem(last=False)
         return plate
+
+
+def _is_ranked(newest: Observation, plate_map: PlateMap) -> bool:
+    """Return whether an observation is of the run of a plate map, of tissue, and after dosing."""
+    return (
+        newest.key.well in plate_map.wells_with_tissue
+        and newest.day > plate_map.dosed_on_day
+        and is_in_run(newest, plate_map)
+    )
 
 
 def _id_of(image: VisitVersion) -> _Id:

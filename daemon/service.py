@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,13 +10,13 @@ from typing import Protocol
 
 import structlog
 
-from acquisition.ports import Source
 from daemon.alerts import Alerts
 from daemon.crash_examination import CrashExamination
 from daemon.daily import DailyPath
 from daemon.deliveries import Deliveries
 from daemon.free_memory import return_free_memory
 from daemon.heartbeat import Heartbeat, Stopping
+from daemon.image_queue import Arrival, ImageQueue
 from daemon.late_calibrations import alert_about_late_calibration
 from daemon.level_meter import LevelMeter
 from daemon.metrics import Metrics
@@ -32,6 +32,7 @@ from daemon.processing_limit import ProcessingLimit
 from daemon.retention import DailyPruning
 from daemon.scale_check import ScaleCheck
 from daemon.service_status import ServiceStatus
+from daemon.source_thread import SourceThread
 from daemon.specimens import Specimens
 from daemon.stages import Stage
 from daemon.steady_clock import ClockWatch
@@ -63,7 +64,8 @@ class LoopStore(PlateMapStore, RankingStore, Protocol):
 class Service:
     """The main loop on one thread, with the parts that it drives."""
 
-    source: Source
+    source: SourceThread
+    queue: ImageQueue
     store: LoopStore
     inputs: PlateInputs
     scales: ScaleCheck
@@ -83,6 +85,7 @@ class Service:
     clock_watch: ClockWatch
     notify_systemd: Callable[[str], None]
     level_meter: LevelMeter
+    publish_now: Callable[[], None]  # after a commit
     crash_examination: CrashExamination
     processing_limit: ProcessingLimit
     imaging_feedback: ImagingFeedback | None = None  # None without a microscope
@@ -104,12 +107,13 @@ class Service:
         """
         self._start()
         while not self.heartbeat.is_stopping:
-            item = self._next_image()
-            if item is not None:
-                self._process(item)
-            elif once and not self.status.source.pending and not self._save_inputs():
+            arrivals = self._next_arrivals()
+            if not self._process_together(arrivals):
+                for arrival in arrivals:
+                    self._process(arrival)
+            if once and not (arrivals or self.status.source.pending or self._save_inputs()):
                 break
-            self._rank_days(item, once=once)
+            self._rank_days(arrivals[-1].item if arrivals else None, once=once)
             self.heartbeat.beat()
         if once and not self.heartbeat.is_stopping:
             with suppress(Stopping):
@@ -120,9 +124,9 @@ class Service:
             raise ProfileError(plates, "cannot be ranked; the log has the error")
 
     def _start(self) -> None:
-        self.status.plates = tuple(self.store.plates())
+        live = self._list_plates()
         if self.imaging_feedback:
-            self.imaging_feedback.catch_up(self.states.live_plates())
+            self.imaging_feedback.catch_up(live)
         self.notify_systemd("READY=1")
         log.info(
             "service.started",
@@ -136,7 +140,7 @@ class Service:
         """Refuse the images that end a process, if the last process ended by a crash."""
         try:
             for refusal in self.crash_examination.quarantined(self.heartbeat.tick):
-                self._process(refusal)
+                self._process(self.queue.arrival_of(refusal))
                 path = refusal.files[0].path
                 self.alerts.raise_once(
                     AlertKind.IMAGE, path, f"{path}: {refusal.reason}", refusal.plate
@@ -146,33 +150,55 @@ class Service:
         except (OSError, ValueError) as error:  # no child process can be started
             log.error("crash.not_examined", reason=str(error))
 
-    def _next_image(self) -> WellImage | Rejected | None:
+    def _next_arrivals(self) -> list[Arrival]:
+        arrivals: list[Arrival] = []
         try:
-            item = self.source.next(timeout_s=TURN_S)
+            arrivals = self.queue.next(timeout_s=TURN_S)
         except SourceGoneError as error:
             self.alerts.raise_once(AlertKind.SOURCE_GONE, "source", str(error), blocks=True)
             self.heartbeat.wait(0.5)
-            item = None
         except StoreError as error:
             message = f"images are pending because the store cannot be read: {error}"
             self.alerts.raise_once(AlertKind.DISK, "outcomes", message, blocks=True)
             self.heartbeat.wait(STORE_RETRY_S)
-            item = None
         else:
             self.alerts.clear(AlertKind.SOURCE_GONE, "source")
             self.alerts.clear(AlertKind.DISK, "outcomes")
-        self.status.source = self.source.status(self.clock())
-        return item
+        self.status.source = self.queue.status(self.clock())
+        return arrivals
 
-    def _process(self, item: WellImage | Rejected) -> None:
+    def _process_together(self, arrivals: Sequence[Arrival]) -> bool:
+        """Process several images of a plate, and commit them in one transaction.
+
+        Return False if there are fewer than two, or one of them cannot be stored: each is then
+        processed alone, so that an error in one image does not undo the others.
+        """
+        if len(arrivals) < 2:  # noqa: PLR2004 - a group
+            return False
+        images = [
+            (each.item, each.analysis.result)
+            for each in arrivals
+            if isinstance(each.item, WellImage)
+        ]
+        try:
+            plate_map = self.inputs.plate_map(arrivals[0].plate)
+            with self.processing_limit.of([file for image, _ in images for file in image.files]):
+                outcomes = self.images.process_together(images, plate_map)
+        except Exception as error:  # noqa: BLE001 - the boundary of each image handles it
+            log.info("images.not_stored_together", images=len(images), reason=str(error))
+            return False
+        for arrival, outcome in zip(arrivals, outcomes, strict=True):
+            self._finish(arrival, outcome, plate_map)
+        return True
+
+    def _process(self, arrival: Arrival) -> None:
         """Process one image until its outcome is committed; only then confirm it to the source."""
-        started_s = time.perf_counter()
-        plate = item.plate if isinstance(item, Rejected) else item.key.plate
+        item, plate = arrival.item, arrival.plate
         while not self.heartbeat.is_stopping:
             try:
                 plate_map = self.inputs.plate_map(plate)
                 with self.processing_limit.of(item.files):
-                    outcome = self.images.process(item, plate_map)
+                    outcome = self.images.process(item, arrival.analysis.result, plate_map)
             except (MachineError, DamagedRowError) as error:
                 log.warning("image.postponed", plate=plate, reason=str(error))
                 if isinstance(item, WellImage):
@@ -188,12 +214,18 @@ class Service:
                 )
                 self.heartbeat.wait(STORE_RETRY_S)
                 continue
-            self.alerts.clear(AlertKind.DISK, "store")
-            self.source.done(item)
-            self._record(item, outcome, ms=round(1000 * (time.perf_counter() - started_s), 1))
-            if isinstance(item, WellImage) and outcome is Outcome.STORED:
-                self._react(item, plate_map)
+            self._finish(arrival, outcome, plate_map)
             return
+
+    def _finish(self, arrival: Arrival, outcome: Outcome, plate_map: PlateMap | None) -> None:
+        """Confirm an image with a committed outcome to the source, and react to it."""
+        self.publish_now()
+        self.alerts.clear(AlertKind.DISK, "store")
+        self.source.done(arrival.item)
+        took_s = time.perf_counter() - arrival.since_s
+        self._record(arrival.item, outcome, ms=round(1000 * took_s, 1))
+        if isinstance(arrival.item, WellImage) and outcome is Outcome.STORED:
+            self._react(arrival.item, plate_map)
 
     def _react(self, image: WellImage, plate_map: PlateMap | None) -> None:
         """Check the scales of a stored image's plate, and request new images of its well."""
@@ -275,9 +307,8 @@ class Service:
         self.deliveries.check()
         self.pruning.step()
         self.notifications.check()
-        self.status.plates = tuple(self.store.plates())
         imaged = self.wrong_images.plates_imaged_lately() if self.wrong_images else set()
-        live = {*self.states.live_plates(), *imaged, *self._unranked}
+        live = {*self._list_plates(), *imaged, *self._unranked}
         closed = self.states.next_closed()
         if closed is not None and not self._is_finished(closed):
             live.add(closed)
@@ -285,6 +316,13 @@ class Service:
         if time.monotonic() - self._last_trim_s >= TRIM_S:
             self._last_trim_s = time.monotonic()
             return_free_memory()
+
+    def _list_plates(self) -> list[str]:
+        """Return the plates that are not closed, and update the status."""
+        live = self.states.live_plates()
+        self.status.plates = tuple(live)
+        self.status.closed_plates = len(self.store.plates()) - len(live)
+        return live
 
     def _is_finished(self, plate: str) -> bool:
         """Write the missing files of a closed plate, and return whether no day of it is due."""
@@ -370,7 +408,7 @@ class Service:
         self.inputs.save_assays(self.status.source.wrong_assays)
         is_reading = self.scales.check_noted(self.status.source.pending)
         if is_reading:
-            self.status.source = self.source.status(self.clock())
+            self.status.source = self.queue.status(self.clock())
         return is_reading
 
     def _learn_calibrations(self) -> None:

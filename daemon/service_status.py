@@ -68,7 +68,8 @@ class ServiceStatus:
     source: SourceStatus = field(default_factory=SourceStatus)
     last_image_at: datetime | None = None
     standing_alerts: Callable[[], Sequence[StandingAlert]] = tuple
-    plates: tuple[str, ...] = ()  # with a plate map in the store
+    plates: tuple[str, ...] = ()  # with a plate map in the store, not closed
+    closed_plates: int = 0
 
     @property
     def backlog(self) -> int:
@@ -88,6 +89,7 @@ class ServiceStatus:
             backlog=self.backlog,
             rejected=len(self.rejected_files),
             plates=self.plates,
+            closed_plates=self.closed_plates,
             held=self.source.held,
             source_gone=self.source.gone,
             microscope=self.microscope(),

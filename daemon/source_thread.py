@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -89,13 +89,23 @@ class SourceThread:
         self._close_s = close_s
         self._thread = DaemonThreads(1, "source")
         self._answer: Future[_Answer] | None = None  # of the call of next that is being made
+        self._is_outdated = False  # another call was sent after this call of next
         self._known = _Knowledge(SourceStatus(is_listed=False))
         self._gone: SourceGoneError | None = None
         self._failure: BaseException | None = None  # of a call that has no result
         self._is_closed = False
 
-    def next(self, timeout_s: float) -> WellImage | Rejected | None:
+    def next(
+        self, timeout_s: float, until: Future[Any] | None = None
+    ) -> WellImage | Rejected | None:
         """Return the next well image or refusal; None if there is none in time.
+
+        Parameters
+        ----------
+        timeout_s
+            Longest wait of the source for an image.
+        until
+            None is returned without waiting longer when this Future has a result.
 
         Raises
         ------
@@ -109,10 +119,13 @@ class SourceThread:
         if self._answer is None:
             self._progress.touch()
             self._answer = self._thread.submit(self._next, timeout_s)
-        if not self._has_ended(self._answer):
+            self._is_outdated = False
+        if not self._has_ended(self._answer, until):
             return None
         answer, self._answer = self._answer.result(), None
         self._known = answer.knowledge
+        if answer.item is None and self._is_outdated:  # an image may have been postponed since
+            return self.next(timeout_s, until)
         if isinstance(answer.item, SourceGoneError | StoreError):
             raise answer.item
         return answer.item
@@ -159,14 +172,16 @@ class SourceThread:
         if not closing.done():
             log.warning("source.not_closed", reason="its file system does not answer")
 
-    def _has_ended(self, call: Future[_Result]) -> bool:
+    def _has_ended(self, call: Future[_Result], until: Future[Any] | None = None) -> bool:
         """Wait for a call while beating, and return whether it has ended.
 
-        Raise SourceGoneError while the source makes no progress.
+        The wait also ends when ``until`` has a result. Raise SourceGoneError while the source makes
+        no progress.
         """
         end_s = time.monotonic() + self._patience_s
-        while not (call.done() or self._heartbeat.is_stopping):
-            wait([call], timeout=_BEAT_S)
+        awaited: list[Future[Any]] = [call] if until is None else [call, until]
+        while not (any(each.done() for each in awaited) or self._heartbeat.is_stopping):
+            wait(awaited, timeout=_BEAT_S, return_when=FIRST_COMPLETED)
             self._heartbeat.beat()
             if not call.done() and self._progress.age_s() > self._patience_s:
                 self._gone = SourceGoneError(
@@ -202,6 +217,7 @@ class SourceThread:
 
     def _send(self, call: Callable[[], None]) -> None:
         """Let the thread make a call; its error is raised by the next call of :meth:`next`."""
+        self._is_outdated = True
         self._thread.submit(call).add_done_callback(self._note_failure)
 
     def _note_failure(self, call: Future[None]) -> None:

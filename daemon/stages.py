@@ -1,7 +1,7 @@
 """Times of the stages of an image: ports that measure the time of another implementation."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from inference.ports import Encoder, Segmenter
 from schemas.messages import MessageData
-from schemas.observation import Observation
 from schemas.tissue import Segmentation
 from schemas.well_image import Rejected, VisitKey, WellImage
-from store.ports import ObservationWriter
+from store.ports import NewObservation, ObservationWriter
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -119,12 +118,10 @@ class TimedWriter:
         """Return the number that the next version of a VisitKey gets."""
         return self.store.next_version(key)
 
-    def add_observation(
-        self, observation: Observation, message: MessageData, picture: bytes = b""
-    ) -> int:
-        """Commit an observation with its message and picture; return the message's number."""
+    def add_observations(self, new: Sequence[NewObservation]) -> None:
+        """Commit observations with their messages and pictures in one transaction."""
         with _timed(self.note, Stage.COMMIT):
-            return self.store.add_observation(observation, message, picture)
+            self.store.add_observations(new)
 
     def add_duplicate(self, image: WellImage, now: datetime) -> None:
         """Record, at a time, that the pixels and scales of a WellImage are already stored."""

@@ -1,5 +1,6 @@
 """Composition of the service from its configuration; the only module that names adapters."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import cv2
 from threadpoolctl import threadpool_limits
 
 from acquisition.daemon_threads import DaemonThreads
@@ -36,6 +38,7 @@ from daemon.due_days import DaySettings, DueDays
 from daemon.encoder_switch import check_all_embedded
 from daemon.health import MIGRATION_EXTENDS_START, HealthPage, Readiness, sd_notify
 from daemon.heartbeat import Heartbeat, LoopClock
+from daemon.image_queue import ImageQueue
 from daemon.level_meter import LevelMeter
 from daemon.measuring_again import MeasuringAgain
 from daemon.messaging.configured_keys import configured_keys
@@ -94,6 +97,11 @@ VERSION = code_version()
 STALL_REPORT_S = 30.0  # the process reports a stall itself
 STOP_S = 30.0  # from SIGTERM to SIGKILL of the imaging process, besides the step in which it is
 SOURCE_PATIENCE_S = 30.0  # without an answer of the source's file system, at most stall_s / 2
+SWITCH_INTERVAL_S = 0.0005
+"""Longest time for which a thread that waits for the lock of the interpreter does not get it.
+
+With the usual 5 ms, the main loop would wait for the workers after each statement of the store.
+"""
 MEASURING_JOBS = 2  # worker processes of the service that measure images again
 
 
@@ -460,15 +468,19 @@ def open_service(
     with ExitStack() as stack:
         # Small arrays: several BLAS threads in one product are slower than one.
         stack.enter_context(threadpool_limits(1, user_api="blas"))
+        cv2.setNumThreads(1)  # several images are analysed at once, each on one thread
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         notify_systemd = partial(sd_notify, address=systemd_socket())
         lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(
             config, before_migration=partial(notify_systemd, MIGRATION_EXTENDS_START)
         )
         stack.callback(store.close)
+        alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
+        messages = open_messages(config, alerts)  # starts while the encoder is opened
+        stack.callback(messages.stop, timeout_s=10.0)
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
-        alerts, metrics, loop_clock = Alerts(store, now), Metrics(), LoopClock()
         microscope = None if once else open_microscope(config, file, alerts, store)
         status = ServiceStatus(
             version=VERSION,
@@ -480,8 +492,6 @@ def open_service(
             source=SourceStatus(is_listed=False),
             standing_alerts=lambda: alerts.standing,
         )
-        messages = open_messages(config, status, loop_clock, alerts)
-        stack.callback(messages.stop, timeout_s=10.0)
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
@@ -516,14 +526,20 @@ def open_service(
         )
         stack.callback(source.close)
         scales = ScaleCheck(source, store, encoder.encoder_id, alerts)
+        limit = ProcessingLimit(config.encoder.timeout_s)
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
         states = PlateStates(store, days.due_days, alerts, basis, now)
+        images = open_images(config, store, encoder, days.settings, runs, metrics)
+        workers = config.encoder.workers or _usable_cores()
+        queue = ImageQueue(source, images.analyse, workers, limit)
+        stack.callback(queue.close)
         service = Service(
             source=source,
+            queue=queue,
             store=store,
             inputs=PlateInputs(source, store, runs, days.calibrations, scales, alerts, now),
             scales=scales,
-            images=open_images(config, store, encoder, days.settings, runs, metrics),
+            images=images,
             days=days,
             states=states,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
@@ -548,7 +564,7 @@ def open_service(
             heartbeat=heartbeat,
             clock=now,
             clock_watch=ClockWatch(CLOCK, alerts),
-            processing_limit=ProcessingLimit(config.encoder.timeout_s),
+            processing_limit=limit,
             notify_systemd=notify_systemd,
             level_meter=LevelMeter(
                 store,
@@ -556,6 +572,7 @@ def open_service(
                 DiskSpace(_watched_folders(config), config.output.min_free_bytes, alerts),
                 states.missing_wells,
             ),
+            publish_now=messages.publish_now,
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
             wrong_images=open_wrong_images(config, store),
             crash_examination=CrashExamination(
@@ -566,7 +583,7 @@ def open_service(
                 store.plate_map,
             ),
         )
-        messages.serve()
+        messages.serve(partial(_snapshot, status, loop_clock))
         metrics.registry.register(
             StatusCollector(
                 status,
@@ -610,17 +627,16 @@ def open_images(
     )
 
 
-def open_messages(
-    config: Config, status: ServiceStatus, loop_clock: LoopClock, alerts: Alerts
-) -> MessageProcess:
+def _usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_messages(config: Config, alerts: Alerts) -> MessageProcess:
     """Start the process that owns the sockets of a configuration; it waits for its first status."""
     settings = config.publisher
-
-    def snapshot() -> StatusSnapshot:
-        return StatusSnapshot(
-            status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
-        )
-
     return MessageProcess(
         MessageSettings(
             events=settings.events,
@@ -634,8 +650,13 @@ def open_messages(
             logs=config.output.logs,
             log_days=config.output.log_days,
         ),
-        snapshot,
         alerts,
+    )
+
+
+def _snapshot(status: ServiceStatus, loop_clock: LoopClock) -> StatusSnapshot:
+    return StatusSnapshot(
+        status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
     )
 
 

@@ -205,7 +205,9 @@ class StatusData(FrozenModel):
     rejected: int
     """Number of rejected files."""
     plates: tuple[str, ...]
-    """Plates that have a plate map."""
+    """Plates that have a plate map and are not closed: a ranking may still follow."""
+    closed_plates: int = 0
+    """Number of plates whose last ranking is final and that need no more work."""
     held: dict[str, str]
     """For each plate with pending images, the reason why they are pending."""
     source_gone: str | None

@@ -190,7 +190,7 @@ class PlateMap(PlateFile):
 
     @property
     def by_well(self) -> dict[str, WellEntry]:
-        """Dictionary from the name of each well to its entry."""
+        """New dictionary from the name of each well to its entry."""
         return {entry.well: entry for entry in self.entries}
 
     @property

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -87,13 +88,13 @@ class WellImage:
     day_from_time: bool = False
     """True if the culture day follows from a time and ``seeded_at``; False if the name has it."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of pixels, scale and scales of the files; equal content has one digest."""
         scales = [self.um_per_px, *(scale.um_per_px for scale in self.file_scales)]
         return hashlib.sha256(f"{self.pixel_digest} {scales}".encode()).hexdigest()
 
-    @property
+    @cached_property
     def pixel_digest(self) -> str:
         """SHA-256 of the pixels and their shape."""
         content = hashlib.sha256(repr(self.planes.shape).encode())

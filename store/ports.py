@@ -48,6 +48,15 @@ class FileLedger(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class NewObservation:
+    """An observation with its message and its JPEG picture, which is empty without one."""
+
+    observation: Observation
+    message: MessageData
+    picture: bytes = b""
+
+
 class ObservationWriter(Protocol):
     """Commits the outcome of one well image together with its message."""
 
@@ -63,12 +72,11 @@ class ObservationWriter(Protocol):
         """Return the number that the next version of a VisitKey gets; the first version is 1."""
         ...
 
-    def add_observation(
-        self, observation: Observation, message: MessageData, picture: bytes = b""
-    ) -> int:
-        """Commit an observation with its message and JPEG picture; return the message's number.
+    def add_observations(self, new: Sequence[NewObservation]) -> None:
+        """Commit observations with their messages and JPEG pictures, in one transaction.
 
-        The outcomes of its files are in the same transaction. The number is the sequence number.
+        The outcomes of their files are in the same transaction. None is added if one of them cannot
+        be stored.
         """
         ...
 

@@ -11,6 +11,7 @@ from schemas.observation import Observation, Outcome, VisitVersion
 from schemas.well_image import VisitKey
 from store.checksums import fetch, read_rows, update_row, verify, with_checksum
 from store.plate_changes import note_changes
+from store.ports import NewObservation
 from store.rows import (
     file_scales_of,
     is_of,
@@ -87,29 +88,36 @@ class SqlObservations(SqlPart):
         Return the sequence number of the message. If the visit is already stored with this digest,
         nothing is added, and the number of the first message is returned.
         """
-        at, key = observation.received_at, observation.key
         with self._database.writing() as connection:
-            same = and_(is_of(key), observations.c.digest == observation.digest)
-            sequence_of_same: int | None = connection.scalar(
-                select(observations.c.sequence).where(same)
-            )
-            if sequence_of_same is not None:
-                self._record_outcome(
-                    connection,
-                    observation.files,
-                    Outcome.DUPLICATE,
-                    at=at,
-                    plate=key.plate,
-                    well=key.well,
-                )
-                return sequence_of_same
-            sequence = self._enqueue(connection, message, at)
-            self._insert_observation(connection, observation, sequence, picture)
-            note_changes(connection, [key.plate])
-            self._record_outcome(
-                connection, observation.files, Outcome.STORED, at=at, plate=key.plate, well=key.well
-            )
-            return sequence
+            return self._add(connection, NewObservation(observation, message, picture))
+
+    def add_observations(self, new: Sequence[NewObservation]) -> None:
+        """Commit several observations as :meth:`add_observation` does, in one transaction.
+
+        None is added if one of them cannot be stored.
+        """
+        with self._database.writing() as connection:
+            for each in new:
+                self._add(connection, each)
+
+    def _add(self, connection: Connection, new: NewObservation) -> int:
+        """Add an observation in a transaction; return the sequence number of its message."""
+        observation = new.observation
+        at, key = observation.received_at, observation.key
+        same = and_(is_of(key), observations.c.digest == observation.digest)
+        sequence_of_same: int | None = connection.scalar(
+            select(observations.c.sequence).where(same)
+        )
+        outcome = Outcome.STORED if sequence_of_same is None else Outcome.DUPLICATE
+        self._record_outcome(
+            connection, observation.files, outcome, at=at, plate=key.plate, well=key.well
+        )
+        if sequence_of_same is not None:
+            return sequence_of_same
+        sequence = self._enqueue(connection, new.message, at)
+        self._insert_observation(connection, observation, sequence, new.picture)
+        note_changes(connection, [key.plate])
+        return sequence
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every VisitVersion of a plate that an encoder has embedded, in order."""

@@ -48,9 +48,10 @@ class RunningMessages:
         self.store = SqlStore(self.settings.store_url, service=self.settings.service)
         self.alerts = Alerts(self.store, lambda: samples.NOW)
         self.loop_age_s = 0.0
+        self.snapshots = 0
         self.source_gone: str | None = None
-        self.process = MessageProcess(self.settings, self.snapshot, self.alerts)
-        self.process.serve()
+        self.process = MessageProcess(self.settings, self.alerts)
+        self.process.serve(self.snapshot)
 
     @property
     def events(self) -> str:
@@ -82,6 +83,7 @@ class RunningMessages:
             return 0
 
     def snapshot(self) -> StatusSnapshot:
+        self.snapshots += 1
         return StatusSnapshot(
             status=samples.status_data(source_gone=self.source_gone),
             details=StatusDetails(),

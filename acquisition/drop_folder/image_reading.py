@@ -224,7 +224,7 @@ def stretch(
         raise ImageError(where, f"its planes are {' and '.join(kinds)}; expected one size and type")
     stack = np.stack(planes)
     if stack.dtype == np.uint8:
-        return stack.astype(np.uint16) * np.uint16(257)
+        return np.asarray(np.multiply(stack, np.uint16(257), dtype=np.uint16))
     brightest = int(stack.max())
     known_bits = (
         bits

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -82,7 +82,7 @@ class InFlightJournal:
             return
         temporary = self._path.with_name(f"{self._path.name}.part")
         try:
-            content = json.dumps([asdict(image) for image in self._images.values()])
+            content = json.dumps([*map(_as_json, self._images.values())])
             temporary.write_text(content, encoding="ascii")
             replace_file(temporary, self._path)
             self._is_written = True
@@ -90,6 +90,12 @@ class InFlightJournal:
             if self._is_written:
                 log.warning("in_flight.not_written", path=str(self._path), reason=error.strerror)
             self._is_written = False
+
+
+def _as_json(image: InFlightImage) -> dict[str, object]:
+    """Return an image as values of JSON; ``dataclasses.asdict`` takes ten times as long."""
+    files = [vars(file) for file in image.files]
+    return {"plate": image.plate, "well": image.well, "files": files}
 
 
 def _read(path: Path | None) -> tuple[InFlightImage, ...]:

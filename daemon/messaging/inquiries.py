@@ -78,7 +78,7 @@ def status_lines(status: StatusReply, now: datetime) -> list[str]:
             status.unreadable,
         ),
         *_unacknowledged_lines(status, now),
-        f"plates        {', '.join(status.plates) or 'none'}",
+        f"plates        {', '.join(status.plates) or 'none'}; {status.closed_plates} closed",
     ]
     if status.microscope:
         lines.append(f"microscope    {_microscope_text(status.microscope, now)}")

@@ -16,7 +16,7 @@ from schemas.messages import ServiceState, StatusData
 
 log = structlog.get_logger()
 
-_MAX_PUBLISH_DELAY_S = 0.1  # longest wait of a committed message
+_MAX_PUBLISH_DELAY_S = 0.2  # longest wait of a message that another process committed
 _ANSWERING_S = 0.05  # longest time of answering requests before the outbox is checked again …
 _REST_S = 0.05  # … and the rest after it, so that requests use half of one core at most
 _RETRY_S = 1.0

@@ -39,8 +39,6 @@ class MessageProcess:
 
     Parameters
     ----------
-    snapshot
-        Returns the present status; called from a thread of its own every second.
     clock
         A monotonic clock in seconds.
     """
@@ -48,20 +46,24 @@ class MessageProcess:
     def __init__(
         self,
         settings: MessageSettings,
-        snapshot: Callable[[], StatusSnapshot],
         alerts: Alerts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._snapshot = snapshot
+        self._snapshot: Callable[[], StatusSnapshot] | None = None
         self._alerts = alerts
         self._clock = clock
         self._pause_s = FIRST_PAUSE_S
         self._start_again_s = clock()
         self._child: _Child | None = _Child(settings, clock)
 
-    def serve(self) -> ProcessReport:
+    def serve(self, snapshot: Callable[[], StatusSnapshot]) -> ProcessReport:
         """Wait until the sockets are open, and let the process serve them; return its report.
+
+        Parameters
+        ----------
+        snapshot
+            Returns the present status; called from a thread of its own every second.
 
         Raises
         ------
@@ -83,13 +85,14 @@ class MessageProcess:
                 )
             kind = ConfigError if report.is_configuration else SpheroRankError
             raise kind(report.where, report.problem)
-        child.feed(self._snapshot)
+        self._snapshot = snapshot
+        child.feed(snapshot)
         return report
 
     def poll(self) -> None:
         """Start the process again if it has ended; the main loop calls this in every turn."""
         if self._child is None:
-            if self._clock() >= self._start_again_s:
+            if self._snapshot is not None and self._clock() >= self._start_again_s:
                 self._child = _Child(self._settings, self._clock)
                 self._child.feed(self._snapshot)
             return
@@ -100,6 +103,11 @@ class MessageProcess:
             self._child = None
         elif self._child.is_serving():
             self._alerts.clear(AlertKind.MESSAGING, _CAUSE)
+
+    def publish_now(self) -> None:
+        """Let the process publish the committed messages at once."""
+        if self._child is not None:
+            self._child.send_now()
 
     def stop(self, timeout_s: float) -> None:
         """Let the process publish a stopping message and everything committed, and end.
@@ -158,6 +166,7 @@ class _Child:
         self._started_s = self._fed_s = clock()
         self._report: ProcessReport | None = None
         self._stopping = threading.Event()
+        self._is_wanted = threading.Event()  # the next snapshot, before its time
         self._thread: threading.Thread | None = None
 
     @property
@@ -211,9 +220,14 @@ class _Child:
         )
         self._thread.start()
 
+    def send_now(self) -> None:
+        """Send the next snapshot now; the process then publishes what is committed."""
+        self._is_wanted.set()
+
     def stop(self, timeout_s: float) -> bool:
         """Send the last snapshot and wait for the end; return whether it came in time."""
         self._stopping.set()
+        self._is_wanted.set()
         self._process.join(timeout_s)
         is_in_time = self.has_ended()
         self.kill()
@@ -223,6 +237,7 @@ class _Child:
         """End the process at once if it still runs, and close the pipe."""
         self.wait_for_report(0)  # read before the pipe is closed
         self._stopping.set()
+        self._is_wanted.set()
         self._process.kill()
         self._process.join()
         if self._thread is not None:
@@ -231,6 +246,7 @@ class _Child:
 
     def _send_snapshots(self, snapshot: Callable[[], StatusSnapshot]) -> None:
         while True:
+            self._is_wanted.clear()
             is_stopping = self._stopping.is_set()
             try:
                 newest = snapshot().model_copy(update={"is_stopping": is_stopping})
@@ -243,5 +259,5 @@ class _Child:
             else:
                 if is_stopping:
                     return
-                self._stopping.wait(SNAPSHOT_S)
+                self._is_wanted.wait(SNAPSHOT_S)
             self._fed_s = self._clock()

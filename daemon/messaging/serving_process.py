@@ -1,10 +1,12 @@
 """The process that owns the sockets: composition of its parts, started by MessageProcess."""
 
+import os
 import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -87,9 +89,13 @@ def serve_messages(settings: MessageSettings, connection: Connection) -> None:
 
 
 def _serve(settings: MessageSettings, connection: Connection) -> None:
-    feed = StatusFeed(connection, time.monotonic)
+    # Each snapshot ends the wait of the loop: the main process sends one after a commit.
+    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    feed = StatusFeed(connection, time.monotonic, partial(os.eventfd_write, wake, 1))
     with (
-        MessageSockets(settings.events, settings.requests, keys=settings.keys) as sockets,
+        MessageSockets(
+            settings.events, settings.requests, keys=settings.keys, wake=wake
+        ) as sockets,
         closing(SqlStore(settings.store_url, service=settings.service)) as store,
     ):
         report = ProcessReport(events=sockets.events_url, requests=sockets.requests_url)

@@ -1,6 +1,7 @@
 """The bound sockets of the service: PUB for messages, ROUTER for requests."""
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from typing import Self
 
 import zmq
@@ -26,6 +27,8 @@ class MessageSockets:
         ``tcp://host:port`` (``*`` picks a free port) or ``ipc://path``.
     keys
         The keys of the service and its clients; None: no encryption.
+    wake
+        An eventfd that ends a wait when it is written to; None: none.
     linger_s
         Longest wait of :meth:`close` for messages that are being sent, in seconds.
     queued_messages
@@ -43,11 +46,13 @@ class MessageSockets:
         requests: str,
         *,
         keys: KeyFolder | None = None,
+        wake: int | None = None,
         linger_s: float = 1.0,
         queued_messages: int = QUEUED_MESSAGES,
     ) -> None:
         self.events_url, self.requests_url = events, requests
         self._keys = keys
+        self._wake = wake
         self._linger_s = linger_s
         self._queued_messages = queued_messages
         self._open()
@@ -58,6 +63,8 @@ class MessageSockets:
             context = self._stack.enter_context(zmq.Context())
             self._access = self._stack.enter_context(AccessControl(context, self._keys))
             self._poller = zmq.Poller()
+            if self._wake is not None:
+                self._poller.register(self._wake, zmq.POLLIN)
             self._poller.register(self._access.socket, zmq.POLLIN)
             publishing = self._make(context, zmq.PUB, b"events", self.events_url)
             answering = self._make(context, zmq.ROUTER, b"requests", self.requests_url)
@@ -85,8 +92,11 @@ class MessageSockets:
         return True
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until a request arrives, and answer the handshakes that arrive meanwhile."""
+        """Wait for a request or a wake-up, and answer the handshakes that arrive meanwhile."""
         self._poller.poll(max(0, round(timeout_s * 1000)))
+        if self._wake is not None:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
         self._access.answer()
 
     def close(self) -> None:

@@ -34,11 +34,19 @@ class StatusFeed:
     ----------
     clock
         A monotonic clock in seconds.
+    on_arrival
+        Called on the thread after each snapshot.
     """
 
-    def __init__(self, connection: Connection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Callable[[], float],
+        on_arrival: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._clock = clock
+        self._on_arrival = on_arrival
         self._newest: tuple[StatusSnapshot, float] | None = None  # with the time of its arrival
         self._arrived = threading.Event()
         threading.Thread(target=self._receive, name="status-feed", daemon=True).start()
@@ -66,3 +74,4 @@ class StatusFeed:
                 return
             self._newest = StatusSnapshot.model_validate_json(content), self._clock()
             self._arrived.set()
+            self._on_arrival()

@@ -186,10 +186,11 @@ def select_images(images: Iterable[VisitVersion], plate_map: PlateMap) -> list[V
     measurements of the same files with different scales, the one with the scale that the plate map
     decides is selected.
     """
+    wells = plate_map.by_well
     usable = [
         image
         for image in images
-        if image.key.well in plate_map.by_well
+        if image.key.well in wells
         and image.excluded is None
         and not _taken_after_dosing(image, plate_map)
         and is_in_run(image, plate_map)
@@ -294,7 +295,8 @@ def assemble(
     ProfileError
         If the embeddings come from more than one encoder.
     """
-    read = [seen for seen in observations if _is_used(seen, plate_map, through_day)]
+    wells = plate_map.by_well
+    read = [seen for seen in observations if seen.key.well in wells and seen.day <= through_day]
     method = main_method(read, plate_map, through_day)
     used = without_other_methods(read, method)
     encoders = sorted({seen.encoder_id for seen in used})
@@ -350,10 +352,6 @@ def assemble(
         refused=refused_wells(used, plate_map, through_day),
         left_out=_left_out(used, problems, plate_map, through_day),
     )
-
-
-def _is_used(seen: Observation, plate_map: PlateMap, through_day: int) -> bool:
-    return seen.key.well in plate_map.by_well and seen.day <= through_day
 
 
 def _taken_after_dosing(seen: VisitVersion, plate_map: PlateMap) -> bool:

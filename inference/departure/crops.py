@@ -40,7 +40,8 @@ def main_crop(images: Iterable[CroppedImage], plate_map: PlateMap, readout_day: 
     images
         The selected image of each well and day.
     """
-    used = [each for each in images if each.key.well in plate_map.by_well]
+    wells = plate_map.by_well
+    used = [each for each in images if each.key.well in wells]
     counts = Counter(each.crop for each in deciding_images(used, plate_map, readout_day))
     return max(counts, key=lambda crop: (counts[crop], crop or ""), default=None)
 
@@ -55,7 +56,8 @@ def other_crops(
     images
         The selected image of each well and day.
     """
-    used = [each for each in images if each.key.well in plate_map.by_well]
+    wells = plate_map.by_well
+    used = [each for each in images if each.key.well in wells]
     usual = main_crop(used, plate_map, readout_day)
     return {
         seen.key.well: OTHER_CROP.format(

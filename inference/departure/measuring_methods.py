@@ -57,7 +57,8 @@ def main_method(images: Iterable[DatedImage], plate_map: PlateMap, readout_day: 
     images
         The selected image of each well and day.
     """
-    used = [each for each in images if each.key.well in plate_map.by_well]
+    wells = plate_map.by_well
+    used = [each for each in images if each.key.well in wells]
     deciding = deciding_images(used, plate_map, readout_day)
     counts = Counter(each.measured_by for each in deciding)
     return max(counts, key=lambda method: (counts[method], method or ""), default=None)

@@ -1,5 +1,6 @@
 """Contract suite of the ports of observations: writing and reading, on SQLite and PostgreSQL."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from schemas.errors import StoreError
 from schemas.scale import FileScale
 from schemas.tissue import Unsure
+from store.ports import NewObservation
 from tests.samples import (
     ENCODER_ID,
     PLATE,
@@ -170,6 +172,33 @@ def test_a_failure_between_message_and_observation_leaves_neither_and_gives_the_
     assert store.version_of(observation("B03").key, observation(seed=1).digest) is None
     assert {version.path[-9:-7] for version in all_ended_files(store)} == {"02"}
     assert add(store, observation("B03", seed=1)) == 2
+
+
+def test_several_observations_are_stored_together_in_their_order(store: AnyStore) -> None:
+    given = [observation(well, seed=seed) for seed, well in enumerate(("B03", "B02"))]
+    store.add_observations(
+        [NewObservation(each, observation_data(each), b"jpeg") for each in given]
+    )
+    assert all(same(*pair) for pair in zip(observed(store), reversed(given), strict=True))
+    bodies = [json.loads(each.body)["data"] for each in store.messages_after(0)]
+    assert [each["well"] for each in bodies] == ["B03", "B02"]
+    assert len(store.pictures(store.imaged(PLATE, ENCODER_ID))) == 2
+
+
+def test_of_several_observations_none_is_stored_if_one_fails(store: AnyStore) -> None:
+    first = observation("B02")
+    wrong = observation("B03", measures={"area_um2": object()})
+    with pytest.raises((StoreError, TypeError)):
+        store.add_observations(
+            [
+                NewObservation(first, observation_data(first)),
+                NewObservation(wrong, observation_data(first)),
+            ]
+        )
+    assert observed(store) == []
+    assert all_ended_files(store) == []
+    add(store, first)
+    assert [each.sequence for each in store.messages_after(0)] == [1]
 
 
 def test_the_doubts_about_an_outline_come_back_in_their_order(store: AnyStore) -> None:

@@ -139,7 +139,7 @@ def test_the_rolling_view_has_the_scores_of_a_ranking_without_earlier_plates(
     own = site.add(small("own"), days=(6, 7, 9, 10))
     well = own.entries[-1].well
     newest = site.look(own, well, 10, seed=1)
-    alone = RollingView(site.store, "measures", 1.0, settings).departures(newest, own)
+    [alone] = RollingView(site.store, "measures", 1.0, settings).departures([newest], own)
     site.store.add_observation(newest, observation_data(newest, 2))
     site.restart(replace(settings, leave_out_outliers=False))
     scores = {
@@ -148,15 +148,29 @@ def test_the_rolling_view_has_the_scores_of_a_ranking_without_earlier_plates(
     }
     assert {each.day: each.departure for each in alone} == pytest.approx(scores)
     before = RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(
-        site.look(own, well, 10, seed=2), own
+        [site.look(own, well, 10, seed=2)], own
     )
     site.add(small("earlier", -3))
     assert (
         RollingView(site.store, "measures", 1.0, DepartureSettings()).departures(
-            site.look(own, well, 10, seed=2), own
+            [site.look(own, well, 10, seed=2)], own
         )
         == before
     )
+
+
+def test_the_departures_of_images_stored_together_are_those_after_all_of_them(site: Site) -> None:
+    own = site.add(small("own"), days=(6, 7, 9))
+    wells = [entry.well for entry in own.entries]
+    newest = [site.look(own, well, 10, seed=1) for well in wells]
+    view = RollingView(site.store, "measures", 1.0, DepartureSettings())
+    together = view.departures(newest, own)
+    for each in newest[:-1]:
+        site.store.add_observation(each, observation_data(each))
+    alone = RollingView(site.store, "measures", 1.0, DepartureSettings())
+    [last] = alone.departures(newest[-1:], own)
+    assert together[-1] == last
+    assert [each.day for each in last] == [9, 10]
 
 
 def test_a_forecast_from_dosing_does_not_depend_on_days_after_dosing(site: Site) -> None:

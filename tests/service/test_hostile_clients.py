@@ -30,7 +30,7 @@ from tests.running_messages import (
     raw_connection,
 )
 from tests.samples import NOW
-from tests.service_process import PLATE, ServiceProcess
+from tests.service_process import ServiceProcess
 
 MEBIBYTE = 2**20
 UNFINISHED_BYTES = 954_000_000
@@ -381,7 +381,8 @@ def test_a_service_with_a_ranked_plate_survives_unread_replays_garbage_and_an_un
         )  # libzmq ended the process when its first heartbeat met the broken connection
         # The process of the sockets may end at the limit of its memory, and is started again.
         ranked_copy.wait_for(lambda: ask(requests, timeout_s=1.0, kind="status"))
-        assert ask(requests, kind="status")["plates"] == [PLATE]
+        status = ask(requests, kind="status")
+        assert len(status["plates"]) + status["closed_plates"] == 1
         assert process.poll() is None
     main, of_sockets = memory.bytes.values()
     assert main < 700 * MEBIBYTE

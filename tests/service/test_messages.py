@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import socket
 import sqlite3
@@ -22,6 +23,7 @@ import daemon.messaging.replies
 from daemon.messaging.asking import ask
 from daemon.messaging.listen import Message, Service, listen
 from daemon.messaging.message_loop import MessageLoop
+from daemon.messaging.message_process import SNAPSHOT_S
 from daemon.messaging.publisher import OutboxDrain
 from daemon.messaging.sockets import MessageSockets
 from daemon.messaging.status_snapshot import StatusSnapshot
@@ -31,6 +33,7 @@ from schemas.messages import AcquisitionData, AcquisitionStep, AlertData, AlertK
 from schemas.requests import ReplayReply, ReplayRequest, StatusDetails, StatusReply, StatusRequest
 from store.sql_store import SqlStore
 from tests import samples
+from tests.running_messages import RunningMessages
 
 ANY_PORT = "tcp://127.0.0.1:*"
 TIMEOUT_S = 20.0
@@ -827,3 +830,34 @@ def test_the_drain_reports_whether_more_may_wait(
         assert [drain.step(), drain.step()] == [True, False]
         assert store.published_through() == 6
     store.close()
+
+
+def test_a_wake_up_ends_the_wait_for_requests_once() -> None:
+    wake = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        with MessageSockets(ANY_PORT, ANY_PORT, linger_s=0, wake=wake) as sockets:
+            os.eventfd_write(wake, 1)
+            begun_s = time.monotonic()
+            sockets.wait(TIMEOUT_S)
+            woken_s = time.monotonic()
+            assert woken_s - begun_s < TIMEOUT_S / 2
+            sockets.wait(0.1)
+            assert time.monotonic() - woken_s >= 0.1
+    finally:
+        os.close(wake)
+
+
+def test_a_commit_lets_the_process_of_the_sockets_look_for_messages_at_once(
+    tmp_path: Path,
+) -> None:
+    running = RunningMessages(tmp_path)
+    try:
+        sent = running.snapshots
+        begun_s = time.monotonic()
+        while running.snapshots < sent + 10:
+            running.process.publish_now()
+            time.sleep(0.02)
+            assert time.monotonic() - begun_s < TIMEOUT_S
+        assert time.monotonic() - begun_s < 10 * SNAPSHOT_S
+    finally:
+        running.close()

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from daemon.config import load_config
+from daemon.image_queue import ImageQueue
 from daemon.tissue_analysis import TissueMethod
 from daemon.wiring import open_service
 from inference.ports import Segmenter
@@ -59,6 +60,9 @@ def run_once(service: ServiceProcess) -> Ranking:
     with open_service(config, file=service.config, once=True) as running:
         refusing = TissueMethod(RefusingSegmenter())
         running.images = replace(running.images, tissue=refusing)
+        running.queue = ImageQueue(
+            running.source, running.images.analyse, 2, running.processing_limit
+        )
         running.run(once=True)
     return service.rankings()[-1]
 

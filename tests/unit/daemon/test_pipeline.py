@@ -2,9 +2,10 @@
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,8 +60,8 @@ class FailingView(RollingView):
     """A rolling view whose departures raise an exception."""
 
     def departures(
-        self, newest: Observation, plate_map: PlateMap | None
-    ) -> tuple[DayDeparture, ...]:
+        self, newest: Sequence[Observation], plate_map: PlateMap | None
+    ) -> list[tuple[DayDeparture, ...]]:
         del newest, plate_map
         raise np.linalg.LinAlgError("singular matrix")
 
@@ -86,6 +87,11 @@ def image_path(
     )
 
 
+def process(path: ImagePath, image: WellImage, plate_map: PlateMap | None) -> Outcome:
+    """Analyse and process an image on this thread."""
+    return path.process(image, partial(path.analyse, image), plate_map)
+
+
 UNEXPECTED = [ZeroDivisionError("float division by zero"), OverflowError("date"), KeyError("a")]
 EXPECTED = [ImageError("B02", "200×100 pixels; expected at least 300")]
 FAULTS = [
@@ -101,7 +107,7 @@ def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
     store: SqlStore, error: Exception
 ) -> None:
     image = samples.well_image()
-    assert image_path(store, ConstantEncoder(error)).process(image, None) is Outcome.REJECTED
+    assert process(image_path(store, ConstantEncoder(error)), image, None) is Outcome.REJECTED
     refused = store.rejected()
     assert {file.path for file in refused} == {file.path for file in image.files}
     name = "200×100 pixels" if isinstance(error, ImageError) else type(error).__name__
@@ -111,7 +117,7 @@ def test_an_image_that_raises_an_exception_is_refused_with_the_reason(
 @pytest.mark.parametrize("error", FAULTS, ids=repr)
 def test_a_fault_of_the_computer_records_nothing(store: SqlStore, error: Exception) -> None:
     with pytest.raises(MachineError):
-        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+        process(image_path(store, ConstantEncoder(error)), samples.well_image(), None)
     assert list(all_ended_files(store)) == []
     assert store.rejected() == []
 
@@ -120,13 +126,15 @@ def test_a_fault_that_caused_another_exception_is_recognised(store: SqlStore) ->
     error = ValueError("cannot convert")
     error.__cause__ = OSError(errno.EIO, "Input/output error")
     with pytest.raises(MachineError):
-        image_path(store, ConstantEncoder(error)).process(samples.well_image(), None)
+        process(image_path(store, ConstantEncoder(error)), samples.well_image(), None)
 
 
 def test_an_error_of_the_store_is_no_fault_of_the_image(store: SqlStore) -> None:
     with pytest.raises(StoreError):
-        image_path(store, ConstantEncoder(StoreError("db", "locked"))).process(
-            samples.well_image(), None
+        process(
+            image_path(store, ConstantEncoder(StoreError("db", "locked"))),
+            samples.well_image(),
+            None,
         )
     assert store.rejected() == []
 
@@ -136,13 +144,51 @@ def test_planes_that_are_too_small_to_measure_are_refused(
     store: SqlStore, shape: tuple[int, int, int]
 ) -> None:
     image = samples.well_image(planes=np.zeros(shape, np.uint16))
-    assert image_path(store, ConstantEncoder()).process(image, None) is Outcome.REJECTED
+    assert process(image_path(store, ConstantEncoder()), image, None) is Outcome.REJECTED
 
 
 def test_an_image_is_stored_when_the_departures_of_its_plate_fail(store: SqlStore) -> None:
     path = image_path(store, ConstantEncoder(), FailingView)
     plate_map = samples.plate_map()
-    assert path.process(samples.well_image(day=8), plate_map) is Outcome.STORED
+    assert process(path, samples.well_image(day=8), plate_map) is Outcome.STORED
+
+
+def test_images_that_are_processed_together_are_stored_in_order(store: SqlStore) -> None:
+    path = image_path(store, ConstantEncoder())
+    wells = ("B03", "B02", "B04")
+    images = [samples.well_image(well=well) for well in wells]
+    analysed = [(image, partial(path.analyse, image)) for image in images]
+    assert path.process_together(analysed, None) == [Outcome.STORED] * 3
+    bodies = [json.loads(each.body)["data"] for each in store.messages_after(0)]
+    assert [each["well"] for each in bodies] == list(wells)
+    again = [*analysed[:1], (samples.well_image(well="C02"), analysed[0][1])]
+    assert path.process_together(again, None) == [Outcome.DUPLICATE, Outcome.STORED]
+
+
+def test_an_image_with_an_error_undoes_none_that_is_processed_with_it(store: SqlStore) -> None:
+    path = image_path(store, ConstantEncoder())
+    good = samples.well_image(well="B02")
+    bad = samples.well_image(well="B03", planes=np.zeros((3, 15, 64), np.uint16))
+    with pytest.raises(ImageError):
+        path.process_together([(each, partial(path.analyse, each)) for each in (good, bad)], None)
+    assert list(all_ended_files(store)) == []
+    outcomes = [process(path, image, None) for image in (good, bad)]
+    assert outcomes == [Outcome.STORED, Outcome.REJECTED]
+
+
+def test_an_image_is_compared_with_the_scales_of_those_that_are_stored_with_it(
+    store: SqlStore,
+) -> None:
+    path = image_path(store, ConstantEncoder())
+    scales = {"B02": 1.36, "B03": 1.36, "B04": 2.0}
+    images = [samples.well_image(well=well, um_per_px=scale) for well, scale in scales.items()]
+    path.process_together(
+        [(each, partial(path.analyse, each)) for each in images],
+        samples.plate_map(um_per_px=None),
+    )
+    stored = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
+    disagrees = [Flag.SCALE_DISAGREES in each.quality.flags for each in stored]
+    assert disagrees == [False, False, True]
 
 
 @dataclass(frozen=True)
@@ -163,7 +209,7 @@ class ConstantSegmenter:
 def processed(store: SqlStore, segmenter: ConstantSegmenter) -> tuple[Observation, ObservationData]:
     """Process one image with a segmenter; return the stored observation and its message."""
     path = replace(image_path(store, ConstantEncoder()), tissue=TissueMethod(segmenter))
-    assert path.process(samples.well_image(), None) is Outcome.STORED
+    assert process(path, samples.well_image(), None) is Outcome.STORED
     [stored] = store.observations(store.imaged(samples.PLATE, "constant"), "constant")
     [message] = store.messages_after(0)
     return stored, ObservationData(**json.loads(message.body)["data"])

@@ -2,89 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 import pytest
 
-from daemon.heartbeat import Heartbeat, LoopClock
-from daemon.source_thread import SourceThread
-from schemas.assay import Assay
 from schemas.errors import SourceGoneError
-from schemas.plate_map import PlateMap
-from schemas.well_image import FileVersion, Rejected, SourceStatus, WellImage
+from schemas.well_image import WellImage
+from tests.hanging_source import SOON_S, HangingSource, Loop
 from tests.samples import well_image
-
-SOON_S = 10.0
-
-
-class HangingSource:
-    """A source whose calls wait until the test lets its file system answer."""
-
-    def __init__(self, images: Iterable[WellImage]) -> None:
-        self.images = list(images)
-        self.answers = threading.Event()
-        self.answers.set()
-        self.calls: list[str] = []
-        self.error: Exception | None = None
-
-    def _access(self, call: str) -> None:
-        self.calls.append(call)
-        assert self.answers.wait(SOON_S)
-        if self.error is not None:
-            raise self.error
-
-    def next(self, timeout_s: float) -> WellImage | Rejected | None:
-        del timeout_s
-        self._access("next")
-        return self.images.pop(0) if self.images else None
-
-    def done(self, item: WellImage | Rejected) -> None:
-        del item
-        self._access("done")
-
-    def postpone(self, image: WellImage, problem: str) -> None:
-        del image, problem
-        self._access("postpone")
-
-    def read_again(self, files: Iterable[FileVersion]) -> None:
-        del files
-        self._access("read_again")
-
-    def plate_maps(self) -> dict[str, PlateMap]:
-        return {}
-
-    def assays(self) -> dict[str, Assay]:
-        return {}
-
-    def status(self, now: datetime) -> SourceStatus:
-        del now
-        return SourceStatus(pending={"P1": len(self.images)})
-
-    def close(self) -> None:
-        self._access("close")
-
-
-class Loop:
-    """The main loop's side: a source thread, its heartbeats and a stop signal."""
-
-    def __init__(self, source: HangingSource, *, patience_s: float = 0.3) -> None:
-        self.beats = 0
-        self.stop_signals: list[int] = []
-        heartbeat = Heartbeat(LoopClock(), self.stop_signals, (self._beat,), lambda _state: None)
-        self.progress = LoopClock()
-        self.thread = SourceThread(
-            source,
-            self.progress,
-            heartbeat,
-            patience_s=patience_s,
-            once=False,
-            now=lambda: datetime.now(UTC),
-            close_s=0.2,
-        )
-
-    def _beat(self) -> None:
-        self.beats += 1
 
 
 @pytest.fixture
@@ -192,4 +119,36 @@ def test_the_error_of_a_call_without_a_result_is_raised_by_the_next_call(
     with pytest.raises(KeyError, match="unexpected"):
         loop.thread.next(0.1)
     source.error = None
+    loop.thread.close()
+
+
+def test_a_result_that_is_awaited_ends_the_wait_for_a_source_that_hangs(
+    source: HangingSource,
+) -> None:
+    loop = Loop(source, patience_s=SOON_S)
+    source.answers.clear()
+    awaited: Future[None] = Future()
+    threading.Timer(0.2, awaited.set_result, [None]).start()
+    started_s = time.monotonic()
+    assert loop.thread.next(0.1, awaited) is None
+    assert time.monotonic() - started_s < SOON_S / 2
+    source.answers.set()
+    assert loop.thread.next(0.1) is not None  # the answer of the first call
+    loop.thread.close()
+
+
+def test_the_absence_of_images_is_asked_again_after_an_image_was_postponed(
+    source: HangingSource,
+) -> None:
+    loop = Loop(source)
+    images = [loop.thread.next(0.1), loop.thread.next(0.1)]
+    assert isinstance(images[0], WellImage)
+    source.answers.clear()
+    awaited: Future[None] = Future()
+    awaited.set_result(None)
+    assert loop.thread.next(0.1, awaited) is None
+    loop.thread.postpone(images[0], "no memory")
+    source.answers.set()
+    assert loop.thread.next(0.1) is None
+    assert source.calls == ["next", "next", "next", "postpone", "next"]
     loop.thread.close()

@@ -130,7 +130,7 @@ def test_control_characters_of_names_and_reasons_stay_on_their_line_of_the_statu
     lines = written.getvalue().splitlines()
     assert all(line.isprintable() for line in lines)
     assert [line for line in lines if line.startswith("plates")] == [
-        r"plates        P1\nplates        none"
+        r"plates        P1\nplates        none; 0 closed"
     ]
     assert lines[-1] == r"source gone   drop\x1b[31m: gone"
 
