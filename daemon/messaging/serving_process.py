@@ -1,12 +1,11 @@
 """The process that owns the sockets: composition of its parts, started by MessageProcess."""
 
-import os
+import socket
 import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -90,11 +89,20 @@ def serve_messages(settings: MessageSettings, connection: Connection) -> None:
 
 def _serve(settings: MessageSettings, connection: Connection) -> None:
     # Each snapshot ends the wait of the loop: the main process sends one after a commit.
-    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    feed = StatusFeed(connection, time.monotonic, partial(os.eventfd_write, wake, 1))
+    waking, woken = socket.socketpair()
+    waking.setblocking(False)
+    woken.setblocking(False)
+
+    def wake() -> None:
+        with suppress(BlockingIOError):  # full: it is woken already
+            waking.send(b"\0")
+
+    feed = StatusFeed(connection, time.monotonic, wake)
     with (
+        waking,
+        woken,
         MessageSockets(
-            settings.events, settings.requests, keys=settings.keys, wake=wake
+            settings.events, settings.requests, keys=settings.keys, wake=woken
         ) as sockets,
         closing(SqlStore(settings.store_url, service=settings.service)) as store,
     ):

@@ -1,6 +1,6 @@
 """The bound sockets of the service: PUB for messages, ROUTER for requests."""
 
-import os
+import socket
 from contextlib import ExitStack, suppress
 from typing import Self
 
@@ -17,6 +17,8 @@ HANDSHAKE_S = 3.0
 LOST_CLIENT_S = 60
 """A connection is closed after this time without any sign of the client's machine."""
 
+_WAKE_UPS = 4096  # bytes that one wait reads, one for each wake-up
+
 
 class MessageSockets:
     """Both bound sockets, with the control of access to them.
@@ -28,7 +30,7 @@ class MessageSockets:
     keys
         The keys of the service and its clients; None: no encryption.
     wake
-        An eventfd that ends a wait when it is written to; None: none.
+        A socket that does not block, and that ends a wait when it has received something.
     linger_s
         Longest wait of :meth:`close` for messages that are being sent, in seconds.
     queued_messages
@@ -46,7 +48,7 @@ class MessageSockets:
         requests: str,
         *,
         keys: KeyFolder | None = None,
-        wake: int | None = None,
+        wake: socket.socket | None = None,
         linger_s: float = 1.0,
         queued_messages: int = QUEUED_MESSAGES,
     ) -> None:
@@ -96,7 +98,7 @@ class MessageSockets:
         self._poller.poll(max(0, round(timeout_s * 1000)))
         if self._wake is not None:
             with suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
+                self._wake.recv(_WAKE_UPS)
         self._access.answer()
 
     def close(self) -> None:
@@ -140,9 +142,9 @@ def _bind(*sockets: tuple[zmq.Socket[bytes], str, str]) -> list[str]:
         With every address that cannot be bound.
     """
     problems = []
-    for socket, key, url in sockets:
+    for bound, key, url in sockets:
         try:
-            socket.bind(url)
+            bound.bind(url)
         except zmq.ZMQError as error:
             problem = (
                 f"{url} cannot be bound ({error.strerror}); expected a free address of this "
@@ -151,4 +153,4 @@ def _bind(*sockets: tuple[zmq.Socket[bytes], str, str]) -> list[str]:
             problems.append((key, problem))
     if problems:
         raise ConfigError(*problems[0], more=tuple(problems[1:]))
-    return [socket.get_string(zmq.LAST_ENDPOINT) for socket, *_ in sockets]
+    return [bound.get_string(zmq.LAST_ENDPOINT) for bound, *_ in sockets]
