@@ -86,6 +86,35 @@ def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
     assert set(list_files(written)) == before
 
 
+def write_assay(drop: Path, plate: str, text: str) -> None:
+    (drop / plate / f"{plate}.assay.csv").write_text(f"well,viability_percent\n{text}")
+
+
+def test_an_assay_is_read_on_request_and_belongs_to_the_images_of_the_readout_day(
+    drop: Path, cache: Path
+) -> None:
+    wells = [well.well for well in select_wells(plan_plate(3, 1), WELLS).wells]
+    write_assay(drop, "VIRTUAL-0003-01", f"{wells[0]},80\n{wells[1]},30\n")
+    write_assay(drop, "VIRTUAL-0003-02", "A01,many\n")
+    archive = Archive(drop, PATTERN, assays=True)
+    with capture_logs() as logs:
+        first, second = crops_from_archive(archive, cache, cropping=SMALL)
+    assert first.viability_percent is not None
+    found = zip(first.wells, first.days.tolist(), first.viability_percent.tolist(), strict=True)
+    assert {row for row in found if np.isfinite(row[2])} == {(wells[0], 10, 80), (wells[1], 10, 30)}
+    assert second.viability_percent is not None
+    assert np.isnan(second.viability_percent).all()
+    reasons = [str(log["reason"]) for log in logs if log["event"] == "assay.left_out"]
+    assert len(reasons) == 1
+    assert "well A01 is not in the plate map" in reasons[0]
+
+    plain, _ = crops_from_archive(replace(archive, assays=False), cache, cropping=SMALL)
+    assert plain.viability_percent is None
+    half = split_crops([first], 0.5, seed=0).training[0]
+    assert half.viability_percent is not None
+    assert half.viability_percent.shape == (len(half),)
+
+
 def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
     folder = drop / "VIRTUAL-0003-01" / "day07"
     broken = min(folder.glob("*_z2.tif"))
