@@ -136,8 +136,8 @@ def _levels(measures: npt.NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text in lower case; ``.`` is a word break only at the end of a word."""
-    return [word.strip(".") for word in re.findall(r"[^\s:+,]+", text.casefold())]
+    """Return the words of a text in lower case, without a full stop at the end of a word."""
+    return [word.rstrip(".") for word in re.findall(r"[^\s:+,]+", text.casefold())]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from inference.bundle import load_bundle
+from schemas.assay import Assay
 from schemas.errors import ConfigError
 from schemas.plate_map import PlateMap
 from schemas.well_image import VisitKey
@@ -279,6 +280,21 @@ def test_the_store_selects_the_images_and_the_archive_has_their_pixels(
     ]
     assert np.array_equal(of_store.crops, of_folder.crops[order])
     assert of_store.groups == tuple(of_folder.groups[index] for index in order)
+
+
+def test_the_assay_in_the_store_is_read_on_request(
+    written: Path, tmp_path: Path, cache: Path
+) -> None:
+    plate_map = _maps(written)[0]
+    url = store_of(written, tmp_path, plate_map)
+    well = plate_map.entries[0].well
+    with closing(SqlStore(url)) as store:
+        store.save_assay(Assay(plate=plate_map.plate, viability_percent={well: 60.0}), NOW)
+    archive = Archive(written, PATTERN, assays=True)
+    (found,) = crops_from_store(url, archive, cache, cropping=SMALL)
+    assert found.viability_percent is not None
+    (row,) = np.flatnonzero(np.isfinite(found.viability_percent))
+    assert (found.wells[row], found.days[row], found.viability_percent[row]) == (well, 10, 60)
 
 
 def _maps(drop: Path) -> list[PlateMap]:
