@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
+from training.data.records import RecordContent
 from training.objectives.base import Objective
 from training.objectives.registry import make_objective
 from training.objectives.settings import ObjectiveSettings
 
 SIDE, DIMENSION, MEASURES = 8, 16, 11
+WORDS, NUMBERS = 40, RecordContent().number_count
 
 Doubles = npt.NDArray[np.float64]
 
@@ -27,8 +29,8 @@ def tiny_backbone(seed: int = 0) -> nn.Module:
 
 
 def sample_batch(labels: Sequence[int] = (0, 0, 1, 1, 2, -1), seed: int = 1) -> Batch:
-    """Return a batch with a later day, whose last image has no measures."""
-    make = torch.Generator().manual_seed(seed)
+    """Return a batch with a later day, whose last image has neither measures nor a record."""
+    make, words = (torch.Generator().manual_seed(seed) for _ in range(2))
     count = len(labels)
 
     def images() -> Tensor:
@@ -47,6 +49,8 @@ def sample_batch(labels: Sequence[int] = (0, 0, 1, 1, 2, -1), seed: int = 1) -> 
         untreated=torch.ones(count, dtype=torch.bool),
         measures=torch.randn(count, MEASURES, generator=make) * known[:, None],
         has_measures=known,
+        record_words=torch.randint(2, WORDS, (count, 7), generator=words) * known[:, None],
+        record_numbers=torch.randn(count, NUMBERS, generator=words) * known[:, None],
     )
     measures = torch.randn(count, MEASURES, generator=make) * known[:, None]
     later = replace(

@@ -31,8 +31,8 @@ class _ReadAssay:
     result: Assay | PlateMapError
 
 
-def wrong_assays(root: Path) -> list[PlateMapError]:
-    """Return the error of each invalid assay below a drop folder.
+def read_assays(root: Path) -> dict[str, Assay | PlateMapError]:
+    """Return the assay of each plate below a drop folder, or the error if it is invalid.
 
     Assays beside an invalid plate map are left out.
 
@@ -48,7 +48,12 @@ def wrong_assays(root: Path) -> list[PlateMapError]:
     maps, assays = PlateMapFiles(root), AssayFiles(root)
     maps.update(files, lambda _: True)
     assays.update(files, lambda _: True, maps)
-    return list(assays.problems.values())
+    return {**assays.assays, **assays.problems}
+
+
+def wrong_assays(root: Path) -> list[PlateMapError]:
+    """Return the error of each invalid assay below a drop folder; see :func:`read_assays`."""
+    return [found for found in read_assays(root).values() if isinstance(found, PlateMapError)]
 
 
 class AssayFiles:

@@ -5,8 +5,8 @@ Nothing is written into the archive folder. An unusable image is logged and left
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +31,7 @@ from acquisition.drop_folder.visits import (
 )
 from inference.bundle import load_bundle
 from inference.departure.assembly import select_images
+from schemas.assay import Assay
 from schemas.errors import ConfigError, ImageError, MachineError
 from schemas.plate_map import PlateMap, ScaleFrom
 from schemas.well_image import FileVersion
@@ -47,6 +48,7 @@ from training.data.crops import (
     open_crops,
     write_crops,
 )
+from training.data.viability import add_viability, find_assays
 from training.progress import show_progress
 
 log = structlog.get_logger()
@@ -65,6 +67,7 @@ class Archive:
     field: int | None = None  # number of the field to use; None: the lowest of each well
     um_per_px: float | None = None  # used if neither plate map nor file gives a scale
     channel: str = ""  # name or number of the channel to use; empty: the names have one only
+    assays: bool = False  # whether the viability assays of the plates are read
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ class _Shot:
     um_per_px: float | None  # from the plate map
     files: tuple[FileVersion, ...]
     one_plane: bool  # whether each file is one plane, because the pattern has a plane field
+
+
+@dataclass(frozen=True)
+class _Plates:
+    """The plate maps and the assays of an archive, by name of the plate."""
+
+    maps: Mapping[str, PlateMap] = field(default_factory=dict)
+    assays: Mapping[str, Assay] = field(default_factory=dict)
 
 
 RecordLeftOut = Callable[[LeftOutImage], None]
@@ -120,12 +131,13 @@ def crop_archive(
             path = PurePosixPath(version.path)
             plate = str(PurePosixPath(archive.folder.resolve().name) / path.parent)
             shots[plate].append(_Shot(path.stem, 0, "", "", None, (version,), one_plane=False))
-        yield from _write_all_crops(archive, shots, {}, cache, cropping, record)
+        yield from _write_all_crops(archive, shots, _Plates(), cache, cropping, record)
         return
     pattern = compile_pattern(archive.pattern)
     maps = _plate_maps(archive.folder)
     named = _named_shots(archive, pattern, versions, maps, record)
-    yield from _write_all_crops(archive, named, maps, cache, cropping, record)
+    assays = find_assays(archive.folder) if archive.assays else {}
+    yield from _write_all_crops(archive, named, _Plates(maps, assays), cache, cropping, record)
 
 
 def crop_stored_images(
@@ -162,12 +174,16 @@ def crop_stored_images(
     encoder_id = load_bundle(encoder).card.encoder_id
     shots: dict[str, list[_Shot]] = {}
     maps: dict[str, PlateMap] = {}
+    assays: dict[str, Assay] = {}
     store = SqlStore(url)
     try:
+        of_runs = {(assay.plate, assay.run): assay for assay in store.assays()}
         for plate in store.plates():
             for plate_map in store.run_maps(plate):
                 name = plate if plate_map.run == 1 else f"{plate} run {plate_map.run}"
                 maps[name] = plate_map
+                if archive.assays and (plate, plate_map.run) in of_runs:
+                    assays[name] = of_runs[plate, plate_map.run]
                 images = store.observations(
                     select_images(store.imaged(plate, encoder_id), plate_map), encoder_id
                 )
@@ -177,7 +193,7 @@ def crop_stored_images(
                 ]
     finally:
         store.close()
-    yield from _write_all_crops(archive, shots, maps, cache, cropping, record)
+    yield from _write_all_crops(archive, shots, _Plates(maps, assays), cache, cropping, record)
 
 
 def _plate_maps(folder: Path) -> dict[str, PlateMap]:
@@ -288,7 +304,7 @@ def _shot(
 def _write_all_crops(
     archive: Archive,
     shots: dict[str, list[_Shot]],
-    maps: dict[str, PlateMap],
+    plates: _Plates,
     cache: Path,
     cropping: Cropping,
     record: RecordLeftOut,
@@ -297,23 +313,36 @@ def _write_all_crops(
         content = hashlib.sha256(
             f"{shots[plate]} {archive.bits} {archive.um_per_px}".encode()
         ).hexdigest()
-        note = PlateNote(
-            plate, f"archive {content}", maps[plate].dosed_on_day if plate in maps else 0
-        )
-        folder = crop_folder(cache, note, cropping)
-        if folder.exists():
-            crops = open_crops(folder)
-            for image in crops.notes.left_out if crops.notes else ():
-                record(image)
+        plate_map = plates.maps.get(plate)
+        note = PlateNote(plate, f"archive {content}", plate_map.dosed_on_day if plate_map else 0)
+        crops = _open_or_write_crops(archive, note, shots[plate], cache, cropping, record)
+        if crops is not None and archive.assays:
+            crops = add_viability(crops, plate_map, plates.assays.get(plate))
+        if crops is not None:
             yield crops
-            continue
-        notes = ReadingNotes()
-        read = _crop_readable_images(archive, plate, shots[plate], cropping, notes)
-        written = write_crops(cache, note, cropping, read, notes)
-        for image in notes.left_out:
+
+
+def _open_or_write_crops(
+    archive: Archive,
+    note: PlateNote,
+    shots: Sequence[_Shot],
+    cache: Path,
+    cropping: Cropping,
+    record: RecordLeftOut,
+) -> PlateCrops | None:
+    """Return the crops of a plate, from the cache or from its images; None without any image."""
+    folder = crop_folder(cache, note, cropping)
+    if folder.exists():
+        crops = open_crops(folder)
+        for image in crops.notes.left_out if crops.notes else ():
             record(image)
-        if written is not None:
-            yield written
+        return crops
+    notes = ReadingNotes()
+    read = _crop_readable_images(archive, note.plate, shots, cropping, notes)
+    written = write_crops(cache, note, cropping, read, notes)
+    for image in notes.left_out:
+        record(image)
+    return written
 
 
 def _crop_readable_images(

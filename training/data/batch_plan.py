@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training.data.crops import PlateCrops
 from training.data.labels import LabelKind
+from training.data.records import RecordEncoder
 
 UNKNOWN_LABEL = -1
 """Label of an image whose group or treatment is unknown."""
@@ -43,6 +44,8 @@ class Batch:
     untreated: Tensor  # (B,) bool
     measures: Tensor  # (B, M): standardised, of the clean image; 0 if unknown
     has_measures: Tensor  # (B,) bool
+    record_words: Tensor  # (B, L) int64: numbers of words; L = 0 without a record encoder
+    record_numbers: Tensor  # (B, K) float32: the facts of the records; K = 0 without one
     later: "Batch | None" = None  # the same wells in the same order, on a later day
     days_apart: Tensor | None = None  # (B,) int64: days from this image to that of `later`
 
@@ -70,6 +73,10 @@ class MeasureScale:
             np.maximum(rows.std(axis=0), 1e-6).astype(np.float32),
         )
 
+    def standardise(self, plates: Sequence[PlateCrops]) -> npt.NDArray[np.float32]:
+        """Return the standardised measures of all images of the plates, (n, M); NaN if unknown."""
+        return (np.concatenate([plate.measures for plate in plates]) - self.mean) / self.spread
+
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
@@ -87,6 +94,7 @@ class BatchPlan:
     within_plate: bool = False  # whether all images of a batch are of one plate
     day_pairs: DayPairs = DayPairs.NONE
     label: LabelKind = LabelKind.GROUP
+    records: RecordEncoder | None = None  # None: a batch has no records
     kept: tuple[npt.NDArray[np.float16], ...] = ()
     """Features of a frozen backbone, one array (variants, N, D) for each plate. If there are any, a
     batch has features (B, D) in place of pixels."""

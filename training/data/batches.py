@@ -119,6 +119,8 @@ def _fill_batch(
         untreated=torch.from_numpy(table.untreated[rows]),
         measures=torch.from_numpy(table.measures[rows]),
         has_measures=torch.from_numpy(table.has_measures[rows]),
+        record_words=torch.from_numpy(table.record_words[rows]),
+        record_numbers=torch.from_numpy(table.record_numbers[rows]),
     )
 
 

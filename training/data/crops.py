@@ -105,7 +105,10 @@ class ReadingNotes:
 
 @dataclass(frozen=True, eq=False)
 class PlateCrops:
-    """The crops of N images of one plate, with labels and measures; without any true kill."""
+    """The crops of N images of one plate, with labels and measures; without any true kill.
+
+    Assay values are not stored in the folder; :mod:`training.data.viability` adds them.
+    """
 
     plate: str
     wells: tuple[str, ...]  # N
@@ -120,6 +123,8 @@ class PlateCrops:
     digest: str  # of the plate note and the cropping
     folder: Path
     repeat: int = 1  # number of times that each image is in an epoch
+    viability_percent: npt.NDArray[np.float32] | None = None
+    """(N,) assay value of the images of the readout day, NaN if unknown; None: not read."""
     notes: ReadingNotes | None = None  # None: not recorded, as for virtual plates
 
     def __len__(self) -> int:
@@ -297,7 +302,12 @@ def select_crops(plate: PlateCrops, rows: Sequence[int], name: str) -> PlateCrop
     found = open_crops(folder) if folder.exists() else write_crops(cache, note, cropping, chosen)
     if found is None:
         raise ConfigError("data", f"has no image for {name}; expected at least one")
-    return replace(found, repeat=plate.repeat)
+    viability = plate.viability_percent
+    return replace(
+        found,
+        repeat=plate.repeat,
+        viability_percent=None if viability is None else viability[list(rows)],
+    )
 
 
 def foreground_masks(plate: PlateCrops) -> Bytes:

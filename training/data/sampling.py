@@ -18,6 +18,7 @@ from training.data.batch_plan import (
 from training.data.crops import PlateCrops
 from training.data.labels import LabelKind
 from training.data.presets import get_preset
+from training.data.records import RecordEncoder, make_records
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,8 @@ class ImageTable:
     untreated: npt.NDArray[np.bool_]  # (n,)
     measures: npt.NDArray[np.float32]  # (n, M) standardised; 0 if unknown
     has_measures: npt.NDArray[np.bool_]  # (n,)
+    record_words: npt.NDArray[np.int64]  # (n, L) numbers of words; L = 0 without records
+    record_numbers: npt.NDArray[np.float32]  # (n, K) facts of the records; K = 0 without records
 
 
 def check_plan(plates: Sequence[PlateCrops], plan: BatchPlan) -> None:
@@ -70,10 +73,9 @@ def make_table(plates: Sequence[PlateCrops], plan: BatchPlan) -> ImageTable:
     wells = [(plate.plate, well) for plate in plates for well in plate.wells]
     labels = label_names(plates, plan.label)
     counts = [len(plate) for plate in plates]
-    measures = (
-        np.concatenate([plate.measures for plate in plates]) - plan.scale.mean
-    ) / plan.scale.spread
-    has_measures = np.isfinite(measures).all(axis=1)
+    measures = plan.scale.standardise(plates)
+    words, numbers = _encode_records(plates, measures, plan.records)
+    has_measures = np.asarray(np.isfinite(measures).all(axis=1))
     return ImageTable(
         plate=np.repeat(np.arange(len(plates)), counts),
         row=np.concatenate([np.arange(count) for count in counts]),
@@ -89,7 +91,21 @@ def make_table(plates: Sequence[PlateCrops], plan: BatchPlan) -> ImageTable:
         .clip(-MAX_MEASURE_SPREADS, MAX_MEASURE_SPREADS)
         .astype(np.float32),
         has_measures=has_measures,
+        record_words=words,
+        record_numbers=numbers,
     )
+
+
+def _encode_records(
+    plates: Sequence[PlateCrops],
+    measures: npt.NDArray[np.float32],
+    encoder: RecordEncoder | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return words and numbers of the records of all images; arrays of width 0 without encoder."""
+    if encoder is None:
+        return np.zeros((len(measures), 0), np.int64), np.zeros((len(measures), 0), np.float32)
+    records = make_records(plates, measures, encoder.content)
+    return encoder.words(records), encoder.numbers(records)
 
 
 def label_names(plates: Sequence[PlateCrops], kind: LabelKind) -> list[str]:

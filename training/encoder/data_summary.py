@@ -7,6 +7,7 @@ import numpy as np
 
 from training.data.batch_plan import BatchPlan, DayPairs
 from training.data.crops import LeftOutImage, PlateCrops
+from training.data.records import make_records
 from training.data.sampling import label_names, make_table, pair_days
 from training.data.sources import CropSplit
 from training.objectives.base import BatchNeeds
@@ -43,6 +44,7 @@ def describe_data(
         _describe_measures(plates),
         _describe_labels(plates, plan, needs),
         _describe_days(plates, split.training, plan),
+        *_describe_records(split.training, plan),
     ]
 
 
@@ -106,6 +108,18 @@ def _describe_labels(plates: Sequence[PlateCrops], plan: BatchPlan, needs: Batch
         f"images with a label ({plan.label}): {sum(counts.values())} of {_images(plates)}"
         f"{known}{unused}"
     )
+
+
+def _describe_records(training: Sequence[PlateCrops], plan: BatchPlan) -> list[str]:
+    """Return a line on the records of the training images, or none if there are no records."""
+    if plan.records is None:
+        return []
+    measures = plan.scale.standardise(training)
+    texts = [record.text for record in make_records(training, measures, plan.records.content)]
+    known = [text for text in texts if text]
+    example = f', such as "{max(known, key=len)}"' if known else ""
+    counts = f"{len(known)} of {len(texts)}, of {len(set(known))} kinds"
+    return [f"training images with a record: {counts}{example}"]
 
 
 def _describe_days(

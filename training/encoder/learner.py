@@ -185,9 +185,23 @@ class Learner(pl.LightningModule):  # type: ignore[misc] # pytorch-lightning is 
         self.objective.after_step(self.global_step / self.config.run.steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and the batch position to a checkpoint."""
+        """Add the configuration, the batch position and the vocabulary to a checkpoint."""
         checkpoint["config"] = self.config.model_dump_json()
         checkpoint["position"] = tuple(self.position)
+        checkpoint["vocabulary"] = self._vocabulary
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise ConfigError if the words of the records have other numbers than in a checkpoint."""
+        if checkpoint.get("vocabulary", []) != self._vocabulary:
+            raise ConfigError(
+                "data",
+                "has other records than when the checkpoint was made, so the words have other "
+                "numbers; expected the same images, plate maps and assays, or another --out",
+            )
+
+    @property
+    def _vocabulary(self) -> list[str]:
+        return list(self.plan.records.vocabulary) if self.plan.records else []
 
 
 class RunRecorder(pl.Callback):  # type: ignore[misc] # pytorch-lightning is not typed here

@@ -19,6 +19,8 @@ def load_crops(
     data: EncoderDataSection,
     cropping: Cropping | None = None,
     record: RecordLeftOut = ignore_left_out,
+    *,
+    assays: bool = False,
 ) -> list[PlateCrops]:
     """Return the PlateCrops of every plate of every source in the ``[data]`` section.
 
@@ -32,6 +34,8 @@ def load_crops(
         Used in place of the one in ``data``.
     record
         Called with each image that is not used.
+    assays
+        Whether the viability assays of the plates are read.
 
     Raises
     ------
@@ -52,6 +56,7 @@ def load_crops(
             section.field,
             section.um_per_px,
             section.channel,
+            assays,
         )
         found = (
             crops_from_store(section.store, archive, data.cache, cropping=cropping, record=record)

@@ -16,7 +16,7 @@ An image encoder: {backbone} (initial weights: {weights}), trained on well image
 
 - Made by: `spherorank train ssl`, {steps} steps of {batch} images, seed {seed}; the configuration
   is below.
-- Trained on: {images} images of {plates} plates, without a label of the effect of a treatment.
+- Trained on: {images} images of {plates} plates, {effects}.
 - Input: planes `{planes}` as channels, {side} × {side} pixels of the central {field:g} µm;
   `bundle.json` has every preprocessing step.
 - Validated on {held_out} images of other {units}: effective rank {rank:.1f}, spread {spread:.3f},
@@ -64,6 +64,13 @@ def describe_bundle(
     )
 
 
+def _describe_effects(config: EncoderTrainingConfig) -> str:
+    """Return the words of the card on assays, which are labels of the effect of a treatment."""
+    if config.objective.name == "convirt" and config.objective.record_assay:
+        return "with viability assays in the records of the images"
+    return "without a label of the effect of a treatment"
+
+
 def _fill_card(config: EncoderTrainingConfig, split: CropSplit, validation: Validation) -> str:
     data, model, run, training = config.data, config.model, config.run, split.training
     return CARD_TEMPLATE.format(
@@ -76,6 +83,7 @@ def _fill_card(config: EncoderTrainingConfig, split: CropSplit, validation: Vali
         seed=run.seed,
         images=sum(len(plate) for plate in training),
         plates=len({plate.plate for plate in training}),
+        effects=_describe_effects(config),
         planes=data.planes,
         side=model.export_size or model.input_size,
         field=data.field_um,

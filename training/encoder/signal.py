@@ -13,6 +13,7 @@ from schemas.errors import ConfigError
 from training.data.batch_plan import UNKNOWN_LABEL, BatchPlan, DayPairs
 from training.data.crops import PlateCrops
 from training.data.presets import get_preset
+from training.data.records import PADDING, RecordContent
 from training.data.sampling import ImageTable, check_plan, choose_batches, make_table, pair_days
 from training.objectives.base import BatchNeeds
 
@@ -40,6 +41,8 @@ def check_signal(
         _check_measures(name, table)
     if needs.labels:
         _check_labels(name, table, plan)
+    if needs.record is not None:
+        _check_records(name, plates, table, needs.record)
     if plan.day_pairs in (DayPairs.UNTREATED, DayPairs.ANY):
         _check_day_pairs(name, table, plan.day_pairs)
     if needs.planes:
@@ -65,6 +68,38 @@ def _check_measures(name: str, table: ImageTable) -> None:
             f"is {name!r}, which learns from tissue measures, and all {len(rows)} training images "
             "with measures have the same; expected images of different wells",
         )
+
+
+def _check_records(
+    name: str, plates: Sequence[PlateCrops], table: ImageTable, content: RecordContent
+) -> None:
+    """Raise ConfigError unless two records differ, and every allowed fact is known somewhere."""
+    if content.treatment and not any(any(plate.groups) for plate in plates):
+        raise ConfigError(
+            "objective.record_treatment",
+            f"is true with the objective {name!r}, and no training image has a group; expected "
+            "plate maps in the archive, or record_treatment = false",
+        )
+    viability = [plate.viability_percent for plate in plates]
+    if content.assay and not any(
+        each is not None and np.isfinite(each).any() for each in viability
+    ):
+        raise ConfigError(
+            "objective.record_assay",
+            f"is true with the objective {name!r}, and no training image of a readout day has an "
+            "assay value; expected assay files beside the plate maps, or record_assay = false",
+        )
+    known = table.record_words[(table.record_words != PADDING).any(axis=1)]
+    distinct = len(np.unique(known, axis=0))
+    if distinct >= MIN_IMAGES:
+        return
+    raise ConfigError(
+        "objective.name",
+        f"is {name!r}, which compares images by their records, and {len(known)} of "
+        f"{len(table.record_words)} training images have a record, of {distinct} kinds; expected "
+        "two or more kinds: add a scale (um_per_px) for measures of the tissue, or culture days, "
+        "or choose an objective that needs no records, such as 'simclr'",
+    )
 
 
 def _check_labels(name: str, table: ImageTable, plan: BatchPlan) -> None:

@@ -131,7 +131,9 @@ def _train(
     start = BatchPosition(*folder.read_checkpoint()["position"]) if done else BatchPosition(0, 0)
 
     left_out: list[LeftOutImage] = []
-    plates = load_crops(config.data, record=left_out.append)
+    needed = objective.needs.record
+    with_assays = needed is not None and needed.assay
+    plates = load_crops(config.data, record=left_out.append, assays=with_assays)
     split = split_crops(plates, config.data.validation_share, run.seed)
     training, validation_plates = split.training, split.validation
     plan = make_batch_plan(config, objective, training)

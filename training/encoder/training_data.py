@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from schemas.errors import ConfigError
 from training.data.batch_plan import BatchPlan, DayPairs, MeasureScale
 from training.data.crops import PlateCrops
+from training.data.records import RecordContent, RecordEncoder, make_records
 from training.encoder.backbones import pretrained_normalisation
 from training.encoder.config import EncoderTrainingConfig
 from training.encoder.frozen_features import FeatureSettings, compute_frozen_features
@@ -16,7 +17,7 @@ from training.objectives.base import BatchNeeds, Objective
 from training.progress import show_progress
 
 FEATURE_OBJECTIVES = frozenset(
-    {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent"}
+    {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent", "convirt"}
 )
 """Objectives that use images only through the backbone, without a teacher network of their own."""
 
@@ -30,8 +31,9 @@ def make_batch_plan(
     """
     within_plate = config.objective.within_plate
     mean, std = pretrained_normalisation(config.model.backbone)
+    scale = MeasureScale.of(training)
     return BatchPlan(
-        scale=MeasureScale.of(training),
+        scale=scale,
         size=config.run.batch,
         side_px=config.model.input_size,
         mean=mean,
@@ -42,7 +44,20 @@ def make_batch_plan(
         within_plate=objective.needs.within_plate if within_plate is None else within_plate,
         day_pairs=day_pairs_of(objective.needs),
         label=config.objective.label,
+        records=make_record_encoder(objective.needs.record, training, scale),
     )
+
+
+def make_record_encoder(
+    content: RecordContent | None, training: Sequence[PlateCrops], scale: MeasureScale
+) -> RecordEncoder | None:
+    """Return the encoder of records with a content, or None if the objective needs no records.
+
+    Its vocabulary has the words of the training images only.
+    """
+    if content is None:
+        return None
+    return RecordEncoder.of(make_records(training, scale.standardise(training), content), content)
 
 
 def day_pairs_of(needs: BatchNeeds) -> DayPairs:

@@ -13,6 +13,7 @@ from lightly.utils import dist
 from torch import Tensor, nn
 
 from training.data.batch_plan import Batch
+from training.data.records import RecordContent
 from training.objectives.settings import EmbeddingLayer, ObjectiveSettings
 
 
@@ -27,6 +28,7 @@ class BatchNeeds:
     labels: bool = False  # needs a known `label`
     measures: bool = False  # needs known `measures`
     planes: bool = False  # needs planes that differ, as each plane is a view
+    record: RecordContent | None = None  # needs records with this content
 
 
 class Objective(nn.Module, ABC):  # type: ignore[misc] # torch is not typed here

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OBJECTIVES: Mapping[str, str] = {
     "byol": "BYOL",
+    "convirt": "ConVIRT",
     "dino": "DINO",
     "mae": "MAE",
     "measures": "MeasuresObjective",

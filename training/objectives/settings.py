@@ -38,6 +38,13 @@ class SimilarityBasis(StrEnum):
     EMBEDDING = "embedding"  # the embedding, without gradient
 
 
+class RecordForm(StrEnum):
+    """The form in which the objective ``convirt`` reads the record of an image."""
+
+    TEXT = "text"  # words, by a recurrent network
+    NUMBERS = "numbers"  # the numbers behind the words, by a perceptron: the control
+
+
 class ObjectiveSettings(BaseModel):
     """Settings of all objectives; ``docs/reference/objectives.md`` explains each."""
 
@@ -52,7 +59,8 @@ class ObjectiveSettings(BaseModel):
         default=0.2,
         gt=0,
         le=10,
-        description="simclr, ntxent, supcon, soft_ntxent, time_aware: temperature of the softmax",
+        description="simclr, ntxent, supcon, soft_ntxent, time_aware, convirt: "
+        "temperature of the softmax",
     )
     hidden: int = Field(default=512, ge=1, description="width of hidden layers of the heads")
     projection: int = Field(
@@ -140,6 +148,32 @@ class ObjectiveSettings(BaseModel):
         ge=0,
         lt=1,
         description="measures: share of the features that are dropped before a head",
+    )
+    record: RecordForm = Field(
+        default=RecordForm.TEXT,
+        description="convirt: record of an image in words, or the same facts as numbers",
+    )
+    record_treatment: bool = Field(
+        default=False, description="convirt: whether a record contains compounds and doses"
+    )
+    record_assay: bool = Field(
+        default=False,
+        description="convirt: whether a record contains the assay value of the readout day",
+    )
+    record_width: int = Field(
+        default=64, ge=2, description="convirt: width of the network that reads the records"
+    )
+    vocabulary: int = Field(
+        default=512,
+        ge=8,
+        description="convirt: size of the vocabulary; rarer words count as one word",
+    )
+    image_to_record_weight: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="convirt: weight of finding the record of an image; "
+        "1 minus it is the weight of finding the image of a record",
     )
     vicreg_weights: tuple[float, float, float] = Field(
         default=(1.0, 1.0, 0.04),

@@ -21,6 +21,7 @@ from training.data.batch_plan import (
 from training.data.batches import batches
 from training.data.crops import Cropping, PlateCrops, PlateNote, WellCrop, write_crops
 from training.data.labels import LabelKind
+from training.data.records import RecordContent, RecordEncoder, make_records
 
 pytestmark = pytest.mark.train
 
@@ -119,6 +120,23 @@ def test_a_batch_has_two_views_of_each_image_with_labels_and_measures(
     assert {part.dtype for part in (batch.plate, batch.well, batch.day, batch.label)} == {
         torch.int64
     }
+
+
+def test_each_image_of_a_batch_has_its_own_record(
+    plates: list[PlateCrops], plan: BatchPlan
+) -> None:
+    content = RecordContent(treatment=True)
+    records = make_records(plates, plan.scale.standardise(plates), content)
+    encoder = RecordEncoder.of(records, content)
+    batch = next(batches(plates, replace(plan, records=encoder), seed=0, epoch=0))
+    names = dict(enumerate(encoder.vocabulary, start=2))
+    for row in range(len(batch.day)):
+        words = [names[number] for number in batch.record_words[row].tolist() if number]
+        well = WELLS[int(batch.well[row]) % len(WELLS)]
+        assert words[:2] == ["day", str(int(batch.day[row]))]
+        assert ("drug" in words) == ("drug" in well[2])
+        assert ("size" in words) == bool(batch.has_measures[row])
+        assert batch.record_numbers[row, 0].item() == pytest.approx(batch.day[row].item() / 10)
 
 
 def test_an_epoch_has_every_image_at_most_once(plates: list[PlateCrops], plan: BatchPlan) -> None:

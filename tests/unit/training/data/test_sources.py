@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from inference.bundle import load_bundle
+from schemas.assay import Assay
 from schemas.errors import ConfigError
 from schemas.plate_map import PlateMap
 from schemas.well_image import VisitKey
@@ -84,6 +85,35 @@ def test_a_drop_folder_gives_its_plates_with_groups_treatments_and_days(
     assert first.treatments == tuple(plan[well].treatment for well in first.wells)
     assert np.isfinite(first.measures).all()
     assert set(list_files(written)) == before
+
+
+def write_assay(drop: Path, plate: str, text: str) -> None:
+    (drop / plate / f"{plate}.assay.csv").write_text(f"well,viability_percent\n{text}")
+
+
+def test_an_assay_is_read_on_request_and_belongs_to_the_images_of_the_readout_day(
+    drop: Path, cache: Path
+) -> None:
+    wells = [well.well for well in select_wells(plan_plate(3, 1), WELLS).wells]
+    write_assay(drop, "VIRTUAL-0003-01", f"{wells[0]},80\n{wells[1]},30\n")
+    write_assay(drop, "VIRTUAL-0003-02", "A01,many\n")
+    archive = Archive(drop, PATTERN, assays=True)
+    with capture_logs() as logs:
+        first, second = crops_from_archive(archive, cache, cropping=SMALL)
+    assert first.viability_percent is not None
+    found = zip(first.wells, first.days.tolist(), first.viability_percent.tolist(), strict=True)
+    assert {row for row in found if np.isfinite(row[2])} == {(wells[0], 10, 80), (wells[1], 10, 30)}
+    assert second.viability_percent is not None
+    assert np.isnan(second.viability_percent).all()
+    reasons = [str(log["reason"]) for log in logs if log["event"] == "assay.left_out"]
+    assert len(reasons) == 1
+    assert "well A01 is not in the plate map" in reasons[0]
+
+    plain, _ = crops_from_archive(replace(archive, assays=False), cache, cropping=SMALL)
+    assert plain.viability_percent is None
+    half = split_crops([first], 0.5, seed=0).training[0]
+    assert half.viability_percent is not None
+    assert half.viability_percent.shape == (len(half),)
 
 
 def test_a_broken_image_is_logged_and_left_out(drop: Path, cache: Path) -> None:
@@ -250,6 +280,21 @@ def test_the_store_selects_the_images_and_the_archive_has_their_pixels(
     ]
     assert np.array_equal(of_store.crops, of_folder.crops[order])
     assert of_store.groups == tuple(of_folder.groups[index] for index in order)
+
+
+def test_the_assay_in_the_store_is_read_on_request(
+    written: Path, tmp_path: Path, cache: Path
+) -> None:
+    plate_map = _maps(written)[0]
+    url = store_of(written, tmp_path, plate_map)
+    well = plate_map.entries[0].well
+    with closing(SqlStore(url)) as store:
+        store.save_assay(Assay(plate=plate_map.plate, viability_percent={well: 60.0}), NOW)
+    archive = Archive(written, PATTERN, assays=True)
+    (found,) = crops_from_store(url, archive, cache, cropping=SMALL)
+    assert found.viability_percent is not None
+    (row,) = np.flatnonzero(np.isfinite(found.viability_percent))
+    assert (found.wells[row], found.days[row], found.viability_percent[row]) == (well, 10, 60)
 
 
 def _maps(drop: Path) -> list[PlateMap]:

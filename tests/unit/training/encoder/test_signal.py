@@ -27,7 +27,7 @@ from training.data.labels import LabelKind
 from training.data.sources import CropSplit, split_crops
 from training.encoder.data_summary import describe_data
 from training.encoder.signal import check_signal
-from training.encoder.training_data import day_pairs_of
+from training.encoder.training_data import day_pairs_of, make_record_encoder
 from training.objectives.base import BatchNeeds
 from training.objectives.registry import OBJECTIVES, make_objective
 from training.objectives.settings import ObjectiveSettings
@@ -90,6 +90,18 @@ def of_one_day(plate: PlateCrops) -> PlateCrops:
     return replace(plate, days=np.full_like(plate.days, 7))
 
 
+def without_facts(plate: PlateCrops) -> PlateCrops:
+    return without_days(without_measures(plate))
+
+
+def of_one_record(plate: PlateCrops) -> PlateCrops:
+    return of_one_day(with_equal_measures(plate))
+
+
+def with_assay(plate: PlateCrops) -> PlateCrops:
+    return replace(plate, viability_percent=np.full(len(plate), 40, np.float32))
+
+
 def of_one_plane(plate: PlateCrops) -> PlateCrops:
     return replace(plate, crops=np.repeat(plate.crops[:, 1:2], 3, axis=1))
 
@@ -107,6 +119,7 @@ def plan_of(plates: list[PlateCrops], needs: BatchNeeds, **changes: object) -> B
         side_px=32,
         day_pairs=day_pairs_of(needs),
         within_plate=needs.within_plate,
+        records=make_record_encoder(needs.record, plates, MeasureScale.of(plates)),
     )
     return replace(plan, **changes)  # type: ignore[arg-type]
 
@@ -129,6 +142,9 @@ def test_every_objective_accepts_images_with_its_signal(
         ("supcon", {}, with_one_label, "12 of 12 training images have a label, of 1 kinds"),
         ("ntxent", {"supervised": True}, without_labels, "0 of 12 training images have a label"),
         ("triplet", {"supervised": True}, with_one_label, "have a label, of 1 kinds"),
+        ("convirt", {}, without_facts, "0 of 12 training images have a record, of 0 kinds"),
+        ("convirt", {}, of_one_record, "12 of 12 training images have a record, of 1 kinds"),
+        ("convirt", {"record_treatment": True}, without_labels, "record_treatment: is true"),
         ("time_aware", {}, without_days, "no image has a culture day"),
         ("time_aware", {}, without_labels, "no well is known as untreated"),
         ("time_aware", {}, of_one_day, "no untreated well has images of two days"),
@@ -159,6 +175,22 @@ def test_two_views_that_are_always_the_same_are_refused(
         check_signal(name, needs, plates, plan)
     check_signal(name, needs, plates, replace(plan, augment_second="weak"))
     check_signal(name, needs, plates, replace(plan, mask_background=0.5))
+
+
+def test_records_with_assays_are_refused_without_an_assay(plates: list[PlateCrops]) -> None:
+    needs = needs_of("convirt", record_assay=True)
+    with pytest.raises(ConfigError, match=r"record_assay: is true .* expected assay files"):
+        check_signal("convirt", needs, plates, plan_of(plates, needs))
+    assayed = [with_assay(plates[0]), plates[1]]
+    check_signal("convirt", needs, assayed, plan_of(assayed, needs))
+
+
+def test_the_description_counts_the_records_and_shows_one(plates: list[PlateCrops]) -> None:
+    needs = needs_of("convirt")
+    training = [without_measures(plates[0])]
+    split = CropSplit(training, [plates[1]])
+    text = "\n".join(describe_data(plates, split, [], plan_of(training, needs), needs))
+    assert 'training images with a record: 6 of 6, of 2 kinds, such as "day 10"' in text
 
 
 def test_labels_of_different_plates_are_no_signal_for_batches_of_one_plate(

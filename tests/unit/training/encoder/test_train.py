@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import tifffile
 import torch
@@ -11,11 +12,14 @@ import torch
 from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.errors import CollapseError, ConfigError
+from training.data.sources import split_crops
 from training.encoder.backbones import make_backbone
 from training.encoder.config import EncoderTrainingConfig
 from training.encoder.load_data import load_crops
+from training.encoder.model_card import describe_bundle
 from training.encoder.train import TrainedEncoder, TrainingStatus, train_encoder
 from training.encoder.training_data import make_batch_plan
+from training.encoder.validation import Validation
 from training.objectives.registry import make_objective
 from training.run_files import RunFolder
 
@@ -355,6 +359,49 @@ def test_curve_and_configuration_are_written(
     assert [row["step"] for row in rows] == list("012345")
     assert [bool(row["rank"]) for row in rows] == [False, False, True, False, False, True]
     assert json.loads((whole[0] / "config.json").read_text())["run"]["steps"] == 6
+
+
+CONVIRT = {"objective": {"name": "convirt", "hidden": 16, "record_width": 8}}
+
+
+def test_convirt_ends_in_a_bundle_with_the_image_encoder_alone(cache: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    trained = train_encoder(config(cache, **CONVIRT, run={"steps": 2}), tmp_path, lines.append)
+    assert trained.bundle is not None
+    assert trained.validation is not None
+    assert trained.validation.rank >= 2
+    encoder = OnnxEncoder(load_bundle(str(trained.bundle)), providers="cpu")
+    backbone, dimension = make_backbone("test_efficientnet", "none", 3, 32)
+    assert encoder.card.dimension == dimension
+    weights = onnx.load(trained.bundle / "encoder.onnx").graph.initializer
+    of_backbone = sum(weight.numel() for weight in backbone.parameters())
+    assert sum(np.prod(weight.dims) for weight in weights) < 1.1 * of_backbone
+    assert any(line.startswith("training images with a record: ") for line in lines)
+    card = (trained.bundle / "MODEL_CARD.md").read_text()
+    assert "without a label of the effect of a treatment" in card
+
+
+@pytest.mark.usefixtures("without_bundle")
+def test_a_checkpoint_whose_words_have_other_numbers_is_refused(
+    cache: Path, tmp_path: Path
+) -> None:
+    train_encoder(config(cache, **CONVIRT, run={"steps": 1}), tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
+    assert {"day", "size", "low"} <= set(saved["vocabulary"])
+    torch.save(saved | {"vocabulary": saved["vocabulary"][::-1]}, tmp_path / "checkpoint.ckpt")
+    with pytest.raises(ConfigError, match=r"data: has other records .* expected the same images"):
+        train_encoder(config(cache, **CONVIRT, run={"steps": 2}), tmp_path)
+
+
+def test_the_card_of_an_encoder_that_learned_from_assays_says_so(cache: Path) -> None:
+    settings = config(cache, objective={"name": "convirt", "record_assay": True})
+    backbone, dimension = make_backbone("test_efficientnet", "none", 3, 32)
+    objective = make_objective("convirt", backbone, dimension, settings.objective)
+    split = split_crops(load_crops(settings.data), 0.5, seed=0)
+    plan = make_batch_plan(settings, objective, split.training)
+    card = describe_bundle(settings, plan, split, Validation(5, 3.0, 0.1, None)).model_card
+    assert "with viability assays in the records of the images" in card
+    assert "without a label" not in card
 
 
 def test_images_are_normalised_for_the_backbone_s_weights(cache: Path) -> None:

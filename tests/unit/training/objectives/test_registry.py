@@ -14,13 +14,21 @@ pytestmark = pytest.mark.train
 STEADY = sorted(
     set(OBJECTIVES) - {"mae", "dino"}
 )  # mae masks at random, and dino moves its centre: tested in their own files
-COMPARING_THE_WHOLE_BATCH = ["simclr", "ntxent", "soft_ntxent", "time_aware", "triplet", "vicreg"]
+COMPARING_THE_WHOLE_BATCH = [
+    "simclr",
+    "convirt",
+    "ntxent",
+    "soft_ntxent",
+    "time_aware",
+    "triplet",
+    "vicreg",
+]
 
 
 def test_an_unknown_objective_is_reported_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"objective.name: is 'simsiam'; expected one of byol, dino, mae, .*vicreg",
+        match=r"objective.name: is 'simsiam'; expected one of byol, convirt, dino, mae, .*vicreg",
     ):
         objective_of("simsiam")
 
