@@ -1,6 +1,7 @@
 """Tests of the pretraining of a forecaster's body by ``timeclr`` and ``mae``."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from inference.departure.departures import DepartureSettings, measure_departures
+from daemon.wiring import departure_settings
+from inference.departure.departures import DepartureSettings
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import ConfigError
+from schemas.forecast import ForecastFrom, MetricName
+from schemas.ranking import TreatmentTable
 from schemas.trajectory import Trajectories
 from tests.forecaster_samples import (
     PLATES,
@@ -170,15 +175,32 @@ def test_wells_with_few_images_give_a_finite_loss_with_gradients(name: str) -> N
         loss.backward()
 
 
+def treated_plates() -> list[Trajectories]:
+    return [linear_plate(seed, treated=4) for seed in range(5)]
+
+
 @pytest.fixture(scope="module", params=OBJECTIVES)
 def pretrained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, list[str]]:
     name = str(request.param)
     out, reports = tmp_path_factory.mktemp("pretrained") / name, list[str]()
-    plates = [linear_plate(seed, treated=4) for seed in range(5)]
-    fit_forecaster(plates, pretraining_settings(out, name, trajectories=16), reports.append)
+    settings = pretraining_settings(out, name, trajectories=16)
+    fit_forecaster(treated_plates(), settings, reports.append)
     return name, out, reports
+
+
+def test_a_training_that_stopped_after_the_pretraining_continues_to_the_same_bundle(
+    pretrained: tuple[str, Path, list[str]], tmp_path: Path
+) -> None:
+    name, out, _ = pretrained
+    again = tmp_path / name
+    checkpoints = out.with_name(f"{name}-training") / "pretraining"
+    shutil.copytree(checkpoints, tmp_path / f"{name}-training" / "pretraining")
+    fit_forecaster(
+        treated_plates(), pretraining_settings(again, name, trajectories=16), ignore_progress
+    )
+    assert (again / "forecaster.onnx").read_bytes() == (out / "forecaster.onnx").read_bytes()
 
 
 def torch_forecaster(out: Path, body: str) -> TrajectoryForecaster:
@@ -208,23 +230,25 @@ def test_the_exported_bundle_forecasts_the_numbers_of_torch(
         np.testing.assert_allclose(opened.predict(plate, days, 10), expected, rtol=1e-4)
 
 
-def test_the_departure_of_the_service_uses_the_pretrained_bundle(
+def test_the_ranking_of_the_service_uses_the_pretrained_bundle(
     pretrained: tuple[str, Path, list[str]],
 ) -> None:
-    _, out, _ = pretrained
-    model = OnnxSequenceModel(load_forecaster(out))
-    plate = linear_plate(78, treated=4)
+    name, out, _ = pretrained
+    opened = departure_settings(
+        str(out), ForecastFrom.DOSING, MetricName.MAHALANOBIS, leave_out_outliers=True
+    )
 
-    def scores(sequence_model: OnnxSequenceModel | None) -> np.ndarray:
-        return measure_departures(
-            plate,
-            dosing_day=7,
-            day=10,
-            settings=DepartureSettings(sequence_model=sequence_model),
-        ).scores
+    def rank(settings: DepartureSettings) -> TreatmentTable:
+        plate = linear_plate(78, treated=4)
+        return rank_plate(plate, dosing_day=7, readout_day=10, seed=0, settings=settings)
 
-    assert np.isfinite(scores(model)).all()
-    assert np.abs(scores(model) - scores(None)).max() > 1e-3
+    ranked, default = rank(opened), rank(DepartureSettings())
+    assert any(f"The sequence model {name}-" in note for note in ranked.notes)
+    scores, default_scores = (
+        np.array([well.score for well in each.wells]) for each in (ranked, default)
+    )
+    assert np.isfinite(scores).all()
+    assert np.abs(scores - default_scores).max() > 1e-3
 
 
 def test_the_card_and_the_output_state_body_pretraining_and_wells(
