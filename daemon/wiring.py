@@ -243,13 +243,14 @@ def departure_settings(
             f"is no forecaster; expected one of {', '.join(FORECASTERS)}, "
             "or a folder with forecaster.onnx and forecaster.json",
         )
-    if forecast_from is not ForecastFrom.DOSING:
+    if forecast_from is ForecastFrom.ONE_STEP:
         raise ConfigError(
             "forecast_from",
-            f"is {forecast_from}; expected {ForecastFrom.DOSING} with the sequence model {folder}, "
-            "which uses days up to dosing",
+            f"is {forecast_from}; expected {ForecastFrom.DOSING} or {ForecastFrom.LAST_DAY} with "
+            f"the sequence model {folder}, which predicts the readout in one step",
         )
     return DepartureSettings(
+        forecast_from=forecast_from,
         metric=metric,
         leave_out_outliers=leave_out_outliers,
         sequence_model=OnnxSequenceModel(load_forecaster(folder)),

@@ -130,7 +130,7 @@ class Forecast:
 
 
 class SequenceModel(Protocol):
-    """Predicts the untreated features of a well from its images up to dosing; pre-trained."""
+    """Predicts the untreated features of a well from its images before the readout; pre-trained."""
 
     @property
     def name(self) -> str:

@@ -50,7 +50,7 @@ class DepartureSettings:
     leave_out_outliers: bool = True
     """Exclude wells whose tissue differed from the other wells before dosing."""
     sequence_model: SequenceModel | None = None
-    """Model whose prediction replaces the last image up to dosing."""
+    """Model whose prediction replaces the images that enter the forecast."""
 
     def uses_day(self, imaged_day: int, *, dosing_day: int, day: int) -> bool:
         """Return True if ``imaged_day`` influences departures on ``day`` for a dosing day."""
@@ -106,6 +106,8 @@ class Residuals:
                 )
             case ForecastFrom.LAST_DAY:
                 newest_first = [*np.moveaxis(after[:, :-1], 1, 0)[::-1], past]
+                if self.reduced.latest is not None:
+                    newest_first = [self.reduced.latest[:, part]]
                 return leave_one_out_residuals(
                     forecaster,
                     self._with_covariates(np.concatenate(newest_first, axis=1)),
@@ -322,7 +324,15 @@ def residuals_of_scorable_wells(
         )
     if settings.forecast_from is not ForecastFrom.DOSING:
         others = ()  # a forecast from post-dose days depends on the drugs of this plate
-    reduced = reduce_plate(trajectories, used, before, after, others, settings.sequence_model)
+    reduced = reduce_plate(
+        trajectories,
+        used,
+        before,
+        after,
+        others,
+        settings.sequence_model,
+        with_latest=settings.forecast_from is ForecastFrom.LAST_DAY,
+    )
     return Residuals(reduced, untreated, settings, _replicates(trajectories, used)), used, left_out
 
 

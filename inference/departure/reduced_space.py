@@ -63,6 +63,10 @@ class ReducedPlate:
     notes: tuple[str, ...]
     embedded: int = 0
     """Number of directions, from the first, that are those of the embedding."""
+    latest: Float64Array | None = None
+    """(n, K) differences from the median well in the readout that a sequence model predicts from
+    all days before it; None if it predicts from the days up to dosing alone.
+    """
 
     @property
     def parts(self) -> tuple[slice, ...]:
@@ -88,6 +92,7 @@ class ReducedPlate:
             after=self.after[:, :, part],
             earlier=earlier,
             embedded=0,
+            latest=None if self.latest is None else self.latest[:, part],
         )
 
 
@@ -133,6 +138,8 @@ def reduce_plate(
     after: Sequence[int],
     others: Sequence[Trajectories] = (),
     sequence_model: SequenceModel | None = None,
+    *,
+    with_latest: bool = False,
 ) -> ReducedPlate:
     """Reduce Trajectories of masked wells (N,) on days before and after dosing to a ReducedPlate.
 
@@ -151,6 +158,8 @@ def reduce_plate(
         Other plates with the same days and features, whose untreated wells are reduced as well.
     sequence_model
         Model whose prediction of the readout replaces the last image up to dosing.
+    with_latest
+        Add the prediction of the sequence model from all days before the readout.
 
     Raises
     ------
@@ -159,7 +168,7 @@ def reduce_plate(
         fit the plate.
     """
     _check_comparable(trajectories, others)
-    past = _pre_dose_differences(trajectories, wells, before, after[-1], sequence_model)
+    past = _pre_readout_differences(trajectories, wells, before, after[-1], sequence_model)
     differences = [_differences_from_median(trajectories.on(day)[wells]) for day in after]
     projection, notes = _fit_projection(
         np.concatenate([past, differences[-1]]), len(past), trajectories
@@ -175,12 +184,19 @@ def reduce_plate(
         _earlier_wells(other, before, after[-1], projection, own, sequence_model)
         for other in others
     )
+    latest = None
+    if sequence_model is not None and with_latest:
+        days = [*before, *after[:-1]]
+        latest = projection.position(
+            _pre_readout_differences(trajectories, wells, days, after[-1], sequence_model)
+        )
     return ReducedPlate(
         own,
         np.stack(positions, axis=1),
         tuple(filter(None, earlier)),
         notes,
         projection.embedded_directions,
+        latest,
     )
 
 
@@ -254,14 +270,14 @@ def _check_comparable(trajectories: Trajectories, others: Sequence[Trajectories]
             )
 
 
-def _pre_dose_differences(
+def _pre_readout_differences(
     trajectories: Trajectories,
     wells: BoolArray,
     before: Sequence[int],
     day: int,
     sequence_model: SequenceModel | None,
 ) -> Float64Array:
-    """Return (n, D) differences from the median well in the last image before dosing.
+    """Return (n, D) differences from the median well in the last image of the days ``before``.
 
     With a sequence model, the differences are those in its predictions for ``day``.
     """
@@ -295,7 +311,7 @@ def _earlier_wells(
     untreated = other.untreated()
     if untreated.sum() < MIN_EARLIER_WELLS:
         return None
-    past = _pre_dose_differences(other, untreated, days, day, sequence_model)
+    past = _pre_readout_differences(other, untreated, days, day, sequence_model)
     readout = _differences_from_median(other.on(day)[untreated])
     imaged = np.isfinite(past).any(axis=1) & np.isfinite(readout).any(axis=1)
     if imaged.sum() < MIN_EARLIER_WELLS:

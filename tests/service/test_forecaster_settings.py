@@ -142,13 +142,13 @@ def test_a_sequence_model_is_used_in_place_of_a_built_in_forecaster(tmp_path: Pa
     assert settings.forecaster == "ridge"
     assert settings.sequence_model is not None
     assert settings.sequence_model.name.startswith("tiny-")
+    ranking = f'representation = "measures"\nforecaster = "{folder}"\nforecast_from = '
+    assert settings_of(tmp_path, f'{ranking}"last_day"').forecast_from is ForecastFrom.LAST_DAY
     with pytest.raises(
-        ConfigError, match="forecast_from: is last_day; expected dosing with the sequence model"
+        ConfigError,
+        match="forecast_from: is one_step; expected dosing or last_day with the sequence model",
     ):
-        settings_of(
-            tmp_path,
-            f'representation = "measures"\nforecaster = "{folder}"\nforecast_from = "last_day"',
-        )
+        settings_of(tmp_path, f'{ranking}"one_step"')
 
 
 @pytest.mark.train

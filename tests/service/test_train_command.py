@@ -262,6 +262,10 @@ def test_a_start_loads_neither_torch_nor_the_libraries_of_rare_work(
         ("train data check --config train.toml", "augment.first: is 'sphroid'"),
         ("train reduce no-such --to int8 --config train.toml --out run", "is no encoder bundle"),
         ("train forecaster --config forecaster.toml", "plates.csv: does not exist"),
+        (
+            "train forecaster --config frozen.toml",
+            "pretraining.frozen: is true without pretraining",
+        ),
         ("evaluate no-such --out run", "is no encoder bundle"),
         ("evaluate default --real-data none --out run", "--real-data: is none"),
     ],
@@ -273,6 +277,7 @@ def test_a_wrong_name_is_refused_before_torch_is_loaded(
         '[data]\nvirtual_plates = 2\n[objective]\nname = "simsiam"\n[augment]\nfirst = "sphroid"\n'
     )
     (tmp_path / "forecaster.toml").write_text('[data]\nprofiles = ["plates.csv"]\n')
+    (tmp_path / "frozen.toml").write_text("[pretraining]\nfrozen = true\n")
     done = subprocess.run(
         [sys.executable, "-c", PRINT_MODULES.format(arguments.split())],
         capture_output=True,

@@ -26,16 +26,34 @@ class ForecasterDataSection(ConfigSection):
     encoder: str = "default"  # bundle whose embeddings are used
     cache: Path = Path("cache")  # folder for virtual plates
     validation_share: float = Field(default=0.25, gt=0, lt=1)  # share of the plates
+    trajectories: int = Field(default=0, ge=0)
+    """Untreated wells of training plates that train the forecaster; 0 for all of them."""
 
 
 class ForecasterModelSection(ConfigSection):
     """Network of the forecaster."""
 
     name: str = Field(default="gru", pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)
+    body: Literal["gru", "inception", "transformer"] = "gru"
     hidden: int = Field(default=32, ge=1, le=4096)
     components: int = Field(default=16, ge=1, le=4096)
-    """Number of directions that are the input of the GRU; fewer features are used unchanged."""
+    """Number of directions that are the input of the body; fewer features are used unchanged."""
     needs_days: tuple[int, ...] = ()  # culture days that a plate must have, as the card states
+
+
+class ForecasterPretrainingSection(ConfigSection):
+    """Self-supervised training of the body before the training of the forecaster."""
+
+    objective: Literal["none", "timeclr", "mae"] = "none"
+    epochs: int = Field(default=100, ge=1)  # at most
+    treated: bool = True
+    """If true, wells of all groups are used; if false, only untreated wells."""
+    frozen: bool = False
+    """If true, the body is not changed afterwards, and only the linear head is trained."""
+    temperature: float = Field(default=0.2, gt=0, le=10)  # of the contrastive loss of timeclr
+    amplitude: float = Field(default=0.3, ge=0, le=1)
+    """Largest weight of the values of another well in a view of timeclr."""
+    masked: float = Field(default=0.5, gt=0, lt=1)  # share of a well's days that mae hides
 
 
 class ForecasterRunSection(ConfigSection):
@@ -64,6 +82,7 @@ class ForecasterTrainingConfig(ConfigSection):
 
     data: ForecasterDataSection = ForecasterDataSection()
     model: ForecasterModelSection = ForecasterModelSection()
+    pretraining: ForecasterPretrainingSection = ForecasterPretrainingSection()
     run: ForecasterRunSection = ForecasterRunSection()
 
 
@@ -119,6 +138,19 @@ def check_sources(config: ForecasterTrainingConfig, *, joint: bool) -> None:
             "data.representation",
             f"is {data.representation!r}; expected 'both' with --joint, "
             "which needs embeddings and measures",
+        )
+    pretraining = config.pretraining
+    if joint and pretraining.objective != "none":
+        raise ConfigError(
+            "pretraining.objective",
+            f"is {pretraining.objective!r}; expected 'none' with --joint, "
+            "which changes the features of the wells during the training",
+        )
+    if pretraining.frozen and pretraining.objective == "none":
+        raise ConfigError(
+            "pretraining.frozen",
+            "is true without pretraining; expected the objective 'timeclr' or 'mae', "
+            "or frozen = false",
         )
     if not (data.profiles or data.store or data.virtual_plates):
         raise ConfigError("data", "has no plates; expected profiles, store or virtual_plates")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from schemas.trajectory import Trajectories
 from training.forecaster.examples import ForecastExample, all_examples
 from training.forecaster.export import ForecastQuality
-from training.forecaster.model import GruForecaster, standardise
+from training.forecaster.model import TrajectoryForecaster, standardise
 
 HUBER_DELTA = 2.0  # spreads of a plate's wells
 _MOST_ROWS = 20_000  # rows from which the principal directions are computed
@@ -75,7 +75,7 @@ def deviation_errors(
 
 
 def deviation_loss(
-    model: GruForecaster, example: ForecastExample, blocks: Sequence[slice]
+    model: TrajectoryForecaster, example: ForecastExample, blocks: Sequence[slice]
 ) -> torch.Tensor:
     """Return the scalar loss of a forecaster on an example, a mean over slices of its features."""
     predicted = model(example.features, example.days, example.readout_day)
@@ -92,7 +92,9 @@ def deviation_loss(
     ).mean()
 
 
-def evaluate_forecaster(model: GruForecaster, plates: Sequence[Trajectories]) -> ForecastQuality:
+def evaluate_forecaster(
+    model: TrajectoryForecaster, plates: Sequence[Trajectories]
+) -> ForecastQuality:
     """Return the ForecastQuality of a forecaster on plates: the share of variance it explains.
 
     It is the mean over all examples of the plates. The comparison keeps each well's last image.

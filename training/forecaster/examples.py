@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from schemas.errors import ConfigError
 from schemas.trajectory import Trajectories
-from training.forecaster.trajectories import FEWEST_WELLS
+from training.forecaster.trajectories import FEWEST_WELLS, select_wells
 
 MIN_WELL_SHARE = 0.5
 """Smallest share of the wells of a plate that an example has."""
@@ -23,11 +23,17 @@ class ForecastExample:
     days: torch.Tensor  # (T,) float32
     readout_day: torch.Tensor  # () float32
     readout: torch.Tensor  # (N, D) float32, on the readout day
+    seed: int  # of the random numbers of an objective, so that a repeated example has the same
 
     def to(self, device: torch.device) -> "ForecastExample":
         """Return the example with its tensors on a device."""
-        parts = (self.features, self.days, self.readout_day, self.readout)
-        return ForecastExample(*(part.to(device) for part in parts))
+        return ForecastExample(
+            self.features.to(device),
+            self.days.to(device),
+            self.readout_day.to(device),
+            self.readout.to(device),
+            self.seed,
+        )
 
 
 def split_trajectories_by_plate(
@@ -55,6 +61,38 @@ def split_trajectories_by_plate(
     return [plate for plate in plates if plate.plate not in chosen], [
         plate for plate in plates if plate.plate in chosen
     ]
+
+
+def select_trajectories(
+    plates: Sequence[Trajectories], count: int, seed: int
+) -> list[Trajectories]:
+    """Return Trajectories with ``count`` wells in all, of plates in random order.
+
+    The last plate has only some of its wells. If they would be fewer than :data:`FEWEST_WELLS`,
+    the plate is left out, and the result has fewer wells than ``count``.
+
+    Raises
+    ------
+    ConfigError
+        If the plates have fewer wells, or ``count`` is smaller than :data:`FEWEST_WELLS`.
+    """
+    available = sum(len(plate.wells) for plate in plates)
+    if not FEWEST_WELLS <= count <= available:
+        raise ConfigError(
+            "data.trajectories",
+            f"is {count}; expected 0 for all, or {FEWEST_WELLS} to {available}, "
+            "the untreated wells of the training plates",
+        )
+    rng = np.random.default_rng([seed, count])
+    selected: list[Trajectories] = []
+    for place in np.random.default_rng(seed).permutation(len(plates)):
+        plate = plates[place]
+        wells = rng.permutation(len(plate.wells))[:count]
+        if len(wells) < FEWEST_WELLS:
+            break
+        selected.append(select_wells(plate, sorted(wells.tolist())))
+        count -= len(wells)
+    return selected
 
 
 class ForecastExamples(Dataset[ForecastExample]):  # type: ignore[misc] # torch is not typed here
@@ -96,7 +134,11 @@ class ForecastExamples(Dataset[ForecastExample]):  # type: ignore[misc] # torch 
         past = plate.features[wells, first:cut].copy()
         past[rng.random(past.shape[:2]) < self._missing] = np.nan
         return _make_example(
-            past, plate.days[first:cut], plate.days[target], plate.features[wells, target]
+            past,
+            plate.days[first:cut],
+            plate.days[target],
+            plate.features[wells, target],
+            int(rng.integers(2**31)),
         )
 
 
@@ -110,13 +152,15 @@ def all_examples(plates: Sequence[Trajectories]) -> Iterator[ForecastExample]:
                     plate.days[:cut],
                     plate.days[target],
                     plate.features[:, target],
+                    seed=cut * len(plate.days) + target,
                 )
 
 
 def _make_example(
-    past: np.ndarray, days: Sequence[int], readout_day: int, readout: np.ndarray
+    past: np.ndarray, days: Sequence[int], readout_day: int, readout: np.ndarray, seed: int
 ) -> ForecastExample:
-    tensors = (past, np.array(days), np.array(readout_day), readout)
-    return ForecastExample(
-        *(torch.from_numpy(np.asarray(each, dtype=np.float32)) for each in tensors)
+    features, all_days, day, after = (
+        torch.from_numpy(np.asarray(each, dtype=np.float32))
+        for each in (past, days, readout_day, readout)
     )
+    return ForecastExample(features, all_days, day, after, seed)

@@ -19,15 +19,16 @@ from inference.departure.sequence_model import (
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.trajectory import Trajectories
 from training.encoder.export import OPSET, ParityError, replace_folder
-from training.forecaster.config import ForecasterTrainingConfig
-from training.forecaster.model import GruForecaster, standardise
+from training.forecaster.bodies import BODIES
+from training.forecaster.config import ForecasterPretrainingSection, ForecasterTrainingConfig
+from training.forecaster.model import TrajectoryForecaster, standardise
 
 MAX_PARITY = 1e-3
 """Largest allowed difference between torch and onnxruntime, in spreads of a plate's wells; rounding
 of a feature far from 0 gives about 1e-5."""
 
 NOTICE = """\
-forecaster.onnx: a recurrent network with weights learned by SpheroRank \
+forecaster.onnx: a network with weights learned by SpheroRank \
 (training/forecaster/train.py) from the plates that forecaster.json names.
 Its licence is that of SpheroRank, BSD-3-Clause, if the owners of the plates agree.
 """
@@ -35,11 +36,13 @@ Its licence is that of SpheroRank, BSD-3-Clause, if the owners of the plates agr
 MODEL_CARD = """\
 # {name}: a forecaster of untreated wells
 
-A GRU ({hidden} units). Its input are the days up to dosing of all wells of a plate, each feature in
-units of its spread over the wells. It predicts the features of each well on a later day.
+{body}, with {hidden} values for each well. Its input are the days up to dosing of all wells of a
+plate, each feature in units of its spread over the wells. It predicts the features of each well on
+a later day.
 
 - Made by: `spherorank train forecaster`, seed {seed}, from the untreated wells of {plates} plates:
   {names}.
+- Trained on {wells} untreated wells. {pretraining}
 - Features: {features}.
 - Validated on {validation_plates} other plates, over all days and later days: the forecaster
   explains {explained:.1%} of the variance between wells, the last image alone
@@ -69,24 +72,29 @@ class ForecastQuality:
 
 
 def write_forecaster(
-    model: GruForecaster,
+    model: TrajectoryForecaster,
     plates: Sequence[Trajectories],
+    wells: int,
     quality: ForecastQuality,
     config: ForecasterTrainingConfig,
-    out: Path,
 ) -> float:
-    """Write a forecaster's bundle to ``out``; return its largest difference from torch in spreads.
+    """Write a forecaster's bundle to ``run.out`` and return its difference from torch in spreads.
 
-    The new bundle is opened with the service's sequence model before it replaces ``out``. Parity is
-    the largest difference between torch and onnxruntime on the first three plates.
+    The new bundle is opened with the service's sequence model before it replaces the old one. The
+    difference is the largest between torch and onnxruntime on the first three plates.
+
+    Parameters
+    ----------
+    wells
+        Number of untreated wells that trained the forecaster.
 
     Raises
     ------
     ParityError
-        If the parity is larger than :data:`MAX_PARITY`; ``out`` is then unchanged.
+        If the parity is larger than :data:`MAX_PARITY`; the old bundle is then unchanged.
     """
     first = plates[0]
-    with replace_folder(out) as aside:
+    with replace_folder(config.run.out) as aside:
         export_forecaster(model, len(first.feature_names), aside / MODEL_FILE)
         card = ForecasterCard(
             name=config.model.name,
@@ -94,11 +102,15 @@ def write_forecaster(
             encoder_id=first.encoder_id,
             feature_names=first.feature_names,
             days=config.model.needs_days,
-            created_by=f"spherorank train forecaster, seed {config.run.seed}, {len(plates)} plates",
+            created_by=f"spherorank train forecaster, body {config.model.body}, "
+            f"pretraining {config.pretraining.objective}, seed {config.run.seed}, "
+            f"{len(plates)} plates, {wells} wells",
         )
         (aside / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (aside / "NOTICE").write_text(NOTICE, encoding="utf-8")
-        (aside / "MODEL_CARD.md").write_text(_fill_card(plates, quality, config), encoding="utf-8")
+        (aside / "MODEL_CARD.md").write_text(
+            _fill_card(plates, wells, quality, config), encoding="utf-8"
+        )
         opened = OnnxSequenceModel(load_forecaster(aside))
         parity = max(_parity(model, opened, plate) for plate in plates[:3])
         if not parity <= MAX_PARITY:
@@ -109,7 +121,7 @@ def write_forecaster(
     return parity
 
 
-def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
+def export_forecaster(model: TrajectoryForecaster, width: int, path: Path) -> None:
     """Write a forecaster of ``width`` features as an ONNX file for any wells and days."""
     example = torch.zeros(5, 3, width), torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
     with warnings.catch_warnings():
@@ -118,7 +130,7 @@ def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
             model,
             example,
             path,
-            dynamo=False,  # the newer exporter fixes the number of days of a GRU
+            dynamo=False,  # the newer exporter fixes the number of days of a series
             opset_version=OPSET,
             input_names=["features", "days", "readout_day"],
             output_names=["readout"],
@@ -131,7 +143,7 @@ def export_forecaster(model: GruForecaster, width: int, path: Path) -> None:
     onnx.checker.check_model(onnx.load(path))
 
 
-def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories) -> float:
+def _parity(model: TrajectoryForecaster, opened: OnnxSequenceModel, plate: Trajectories) -> float:
     before, day = plate.days[:-1], plate.days[-1]
     past = torch.from_numpy(
         np.stack([plate.on(each) for each in before], axis=1).astype(np.float32)
@@ -147,12 +159,18 @@ def _parity(model: GruForecaster, opened: OnnxSequenceModel, plate: Trajectories
 
 
 def _fill_card(
-    plates: Sequence[Trajectories], quality: ForecastQuality, config: ForecasterTrainingConfig
+    plates: Sequence[Trajectories],
+    wells: int,
+    quality: ForecastQuality,
+    config: ForecasterTrainingConfig,
 ) -> str:
     first, names = plates[0], [plate.plate for plate in plates]
     return MODEL_CARD.format(
         name=config.model.name,
+        body=BODIES[config.model.body].title,
         hidden=config.model.hidden,
+        wells=wells,
+        pretraining=_describe(config.pretraining),
         seed=config.run.seed,
         plates=len(plates),
         names=", ".join(names[:20]) + (" …" if len(names) > 20 else ""),  # noqa: PLR2004 - enough names to identify the plates
@@ -161,4 +179,16 @@ def _fill_card(
         validation_plates=quality.plates,
         explained=quality.explained,
         explained_by_last=quality.explained_by_last,
+    )
+
+
+def _describe(pretraining: ForecasterPretrainingSection) -> str:
+    """Return a sentence of the model card about the pretraining."""
+    if pretraining.objective == "none":
+        return "The body was not pretrained."
+    wells = "wells of all groups" if pretraining.treated else "untreated wells"
+    later = "not changed" if pretraining.frozen else "trained further"
+    return (
+        f"Before, the body was pretrained with `{pretraining.objective}` on {wells} of the "
+        f"training plates, without labels, and then {later}."
     )

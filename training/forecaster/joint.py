@@ -34,7 +34,7 @@ from schemas.trajectory import Trajectories
 from schemas.well_image import VisitKey, WellImage
 from training.encoder.export import replace_folder
 from training.forecaster.examples import ForecastExample
-from training.forecaster.model import GruForecaster, standardise
+from training.forecaster.model import TrajectoryForecaster, standardise
 
 OUTPUT = "projected"
 CANARY_TOLERANCE = 1e-3  # share of the largest projected value
@@ -49,11 +49,13 @@ class JointForecaster(nn.Module):  # type: ignore[misc] # torch is not typed her
         (dimension, embedding): initial projection.
     """
 
-    def __init__(self, projection: torch.Tensor, hidden: int, measures: int) -> None:
+    def __init__(
+        self, projection: torch.Tensor, hidden: int, measures: int, body: str = "gru"
+    ) -> None:
         super().__init__()
         dimension, self.embedding = projection.shape
         self.projection = nn.Parameter(projection.clone())
-        self.forecaster = GruForecaster(torch.eye(dimension), hidden)
+        self.forecaster = TrajectoryForecaster(torch.eye(dimension), hidden, body)
         self.reading = nn.Linear(dimension, measures)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:

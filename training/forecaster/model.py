@@ -1,35 +1,41 @@
-"""A GRU that predicts untreated wells, with standardisation of features inside the network.
+"""A network that predicts untreated wells, with standardisation of features inside the network.
 
-So the ONNX file maps raw features to raw features. GRU: Cho et al. 2014, doi:10.3115/v1/D14-1179.
+So the ONNX file maps raw features to raw features.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from training.forecaster.bodies import BODIES
+
 LARGEST = 1e12  # limit of a feature; its square is finite in float32
 LEAST_SPREAD = 1e-6  # smallest spread, share of the largest value; less is rounding
 DAYS_UNIT = 3.0  # days that are one unit of time
 
 
-class GruForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
+class TrajectoryForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
     """A network (wells, days, features) → (wells, features).
 
     The prediction of a well is its last deviation from the mean well, which fades with time, plus
-    an output of the GRU over all its days in ``components`` directions. All values are in units of
+    an output of the body over all its days in ``components`` directions. All values are in units of
     the spread of a feature over the wells of this plate.
 
     Parameters
     ----------
     directions
         (features, components) with orthonormal columns.
+    hidden
+        Length of the summary of a well.
+    body
+        Key of :data:`training.forecaster.bodies.BODIES`.
     """
 
-    def __init__(self, directions: torch.Tensor, hidden: int) -> None:
+    def __init__(self, directions: torch.Tensor, hidden: int, body: str = "gru") -> None:
         super().__init__()
         features, components = directions.shape
         self.register_buffer("directions", directions.float())
-        self.gru = nn.GRU(2 * components + 2, hidden, batch_first=True)
+        self.body = BODIES[body](2 * components + 2, hidden)
         self.head = nn.Linear(hidden, components)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -58,21 +64,37 @@ class GruForecaster(nn.Module):  # type: ignore[misc] # torch is not typed here
             known.any(dim=0).float() * weight[0]
         ).sum(dim=0).clamp(min=1e-9)  # (D,)
         position = deviation @ self.directions  # (N, T, components)
-        change = torch.cat(
-            [
-                torch.zeros_like(position[:, :1]),
-                (position[:, 1:] - position[:, :-1]) * has_image[:, 1:] * has_image[:, :-1],
-            ],
-            dim=1,
-        )
-        _, state = self.gru(
-            torch.cat(
-                [position, change, has_image, ahead.reshape(1, -1, 1).expand_as(has_image)], dim=2
-            )
-        )
+        summary = self.body(body_inputs(position, has_image, ahead), has_image)
         remains = torch.exp(functional.logsigmoid(self.fading) * ahead.min())  # (D,)
-        predicted = last * remains + self.head(state[0]) @ self.directions.T * ahead.min()
+        predicted = last * remains + self.head(summary) @ self.directions.T * ahead.min()
         return level + spread * predicted
+
+
+def body_inputs(
+    position: torch.Tensor, has_image: torch.Tensor, ahead: torch.Tensor
+) -> torch.Tensor:
+    """Return the inputs of a body, (N, T, 2 × components + 2).
+
+    They are the positions, their changes from day to day, ``has_image`` and the time.
+
+    Parameters
+    ----------
+    position
+        (N, T, components) deviations from the mean well in the directions; 0 without image.
+    has_image
+        (N, T, 1), 1.0 or 0.0.
+    ahead
+        (T,) time until the readout day, in units of :data:`DAYS_UNIT` days.
+    """
+    change = torch.cat(
+        [
+            torch.zeros_like(position[:, :1]),
+            (position[:, 1:] - position[:, :-1]) * has_image[:, 1:] * has_image[:, :-1],
+        ],
+        dim=1,
+    )
+    when = ahead.reshape(1, -1, 1).expand_as(has_image)
+    return torch.cat([position, change, has_image, when], dim=2)
 
 
 def standardise(

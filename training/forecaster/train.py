@@ -1,15 +1,14 @@
 """Training of a forecaster on many plates: ``spherorank train forecaster --config F``.
 
-Untreated wells (:mod:`training.forecaster.trajectories`) → a GRU (:mod:`training.forecaster.model`)
-that predicts each well from its earlier days, until validation plates are predicted no better →
-ONNX, compared with torch → a bundle for
+Trajectories (:mod:`training.forecaster.trajectories`) → a body, optionally pretrained without
+labels (:mod:`training.forecaster.pretraining`) → a network (:mod:`training.forecaster.model`) that
+predicts each untreated well from its earlier days, until validation plates are predicted no better
+→ ONNX, compared with torch → a bundle for
 :class:`inference.departure.sequence_model.OnnxSequenceModel`. The same command continues a stopped
 training.
 """
 
 import hashlib
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
 
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError
@@ -38,31 +34,30 @@ from training.forecaster.deviation import (
 )
 from training.forecaster.examples import (
     ForecastExample,
-    ForecastExamples,
-    all_examples,
+    select_trajectories,
     split_trajectories_by_plate,
 )
 from training.forecaster.export import ForecastQuality, write_forecaster
+from training.forecaster.fitting import ForecasterModule, run_training
 from training.forecaster.joint import (
     JointForecaster,
     initial_projection,
     project_trajectories,
     write_projecting_encoder,
 )
-from training.forecaster.model import GruForecaster
+from training.forecaster.model import TrajectoryForecaster
+from training.forecaster.pretraining import FEWEST_DAYS, OBJECTIVES
 from training.forecaster.trajectories import (
     FEWEST_WELLS,
     make_virtual_trajectories,
     read_profile_trajectories,
     read_store_trajectories,
     untreated_only,
+    wells_with_two_days,
 )
-from training.progress import Advance, show_progress
 
-LAST, BEST = "last.ckpt", "best.ckpt"
 PLATES_NAMED = 5
 """Number of plates that are named in a line of text."""
-GRADIENT_NORM = 1.0  # norm to which longer gradients are clipped
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,21 @@ class TrainedForecaster:
     bundle: Path
     quality: ForecastQuality
     plates: int
+
+
+@dataclass(frozen=True)
+class SplitPlates:
+    """The Trajectories of a training, of untreated wells unless stated otherwise."""
+
+    untreated: Sequence[Trajectories]  # of all plates
+    training: Sequence[Trajectories]  # selected by ``data.trajectories``; they train the forecaster
+    unselected: Sequence[Trajectories]  # of all training plates, before this selection
+    validation: Sequence[Trajectories]
+    of_all_groups: Sequence[Trajectories]  # all wells of the training plates, treated ones too
+
+    def wells(self) -> int:
+        """Return the number of wells that train the forecaster."""
+        return sum(len(plate.wells) for plate in self.training)
 
 
 def train_forecaster(
@@ -133,15 +143,66 @@ def fit_forecaster(
 
     Errors are those of :func:`train_forecaster`.
     """
-    untreated, training, validation = _split_untreated(plates, config, report)
-    directions = principal_directions(training, config.model.components)
-    model = GruForecaster(directions, config.model.hidden)
-    loss = partial(deviation_loss, model, blocks=feature_blocks(training[0]))
-    digest = _digest(untreated, config)
-    _run_training(ForecasterModule(model, loss, training, validation, config, digest), config)
-    quality = evaluate_forecaster(model, validation)
-    write_forecaster(model, untreated, quality, config, config.run.out)
-    return TrainedForecaster(config.run.out, quality, len(untreated))
+    split = split_plates(plates, config, report)
+    pretraining = config.pretraining
+    directions = principal_directions(
+        split.training if pretraining.objective == "none" else split.unselected,
+        config.model.components,
+    )
+    model = TrajectoryForecaster(directions, config.model.hidden, config.model.body)
+    if pretraining.objective != "none":
+        pretrain(model, split, config, report)
+        model.body.requires_grad_(not pretraining.frozen)
+    loss = partial(deviation_loss, model, blocks=feature_blocks(split.training[0]))
+    digest = _digest(split.untreated, config)
+    module = ForecasterModule(model, loss, split.training, split.validation, config.run, digest)
+    run_training(module, config.run, training_folder(config))
+    quality = evaluate_forecaster(model, split.validation)
+    write_forecaster(model, split.untreated, split.wells(), quality, config)
+    return TrainedForecaster(config.run.out, quality, len(split.untreated))
+
+
+def pretrain(
+    model: TrajectoryForecaster,
+    split: SplitPlates,
+    config: ForecasterTrainingConfig,
+    report: Callable[[str], None],
+) -> None:
+    """Train or continue the pretraining of a forecaster's body, which is then changed in place.
+
+    The validation plates take no part, except that their loss ends the pretraining.
+
+    Raises
+    ------
+    ConfigError
+        If every plate has fewer days than :data:`FEWEST_DAYS`, or as :func:`train_forecaster`.
+    """
+    pretraining = config.pretraining
+    plates = split.unselected
+    if pretraining.treated:
+        plates = wells_with_two_days(split.of_all_groups)
+    if max(len(plate.days) for plate in plates) < FEWEST_DAYS:
+        raise ConfigError(
+            "pretraining.objective",
+            f"is {pretraining.objective!r}, and no training plate has {FEWEST_DAYS} days; "
+            "expected plates with more days, or 'none'",
+        )
+    report(
+        f"pretraining with {pretraining.objective} on {sum(len(plate.wells) for plate in plates)} "
+        f"wells of {len(plates)} plates"
+        f"{', treated wells included' if pretraining.treated else ''}"
+    )
+    objective = OBJECTIVES[pretraining.objective](model, pretraining)
+    run = config.run.model_copy(update={"epochs": pretraining.epochs})
+    digest = _digest(plates, config)
+    module = ForecasterModule(objective, objective.loss, plates, split.validation, run, digest)
+    run_training(module, run, training_folder(config) / "pretraining")
+    model.train()
+
+
+def training_folder(config: ForecasterTrainingConfig) -> Path:
+    """Return the folder of the checkpoints and curves of a training."""
+    return config.run.out.with_name(f"{config.run.out.name}-training")
 
 
 def fit_joint_forecaster(
@@ -153,7 +214,8 @@ def fit_joint_forecaster(
 
     Errors are those of :func:`train_forecaster`.
     """
-    untreated, training, validation = _split_untreated(plates, config, report)
+    split = split_plates(plates, config, report)
+    untreated, training, validation = split.untreated, split.training, split.validation
     bundle, out = load_bundle(config.data.encoder), config.run.out
     width = untreated[0].embedding_dimension
     measures = len(untreated[0].feature_names) - width
@@ -170,7 +232,7 @@ def fit_joint_forecaster(
         for plate in training
     ]
     start = initial_projection(embedded, principal_directions(embedded, config.model.components))
-    model = JointForecaster(start, config.model.hidden, measures)
+    model = JointForecaster(start, config.model.hidden, measures, config.model.body)
 
     def loss(example: ForecastExample) -> torch.Tensor:
         forecast_loss = deviation_loss(
@@ -179,7 +241,8 @@ def fit_joint_forecaster(
         return forecast_loss + model.constraint_loss(example)
 
     digest = _digest(untreated, config) + "-joint"
-    _run_training(ForecasterModule(model, loss, training, validation, config, digest), config)
+    module = ForecasterModule(model, loss, training, validation, config.run, digest)
+    run_training(module, config.run, training_folder(config))
     projection = model.projection.detach().numpy()
     card = write_projecting_encoder(
         bundle, projection, f"{config.model.name}-encoder", out.with_name(f"{out.name}-encoder")
@@ -189,19 +252,16 @@ def fit_joint_forecaster(
         for each in (untreated, validation)
     )
     quality = evaluate_forecaster(model.forecaster, projected_validation)
-    write_forecaster(model.forecaster, projected, quality, config, out)
+    write_forecaster(model.forecaster, projected, split.wells(), quality, config)
     return TrainedForecaster(out, quality, len(untreated))
 
 
-def _split_untreated(
+def split_plates(
     plates: Sequence[Trajectories],
     config: ForecasterTrainingConfig,
     report: Callable[[str], None],
-) -> tuple[list[Trajectories], list[Trajectories], list[Trajectories]]:
-    """Return the untreated wells of all plates, of training plates and of validation plates.
-
-    Also seeds the random numbers of the training.
-    """
+) -> SplitPlates:
+    """Return the SplitPlates of plates, and seed the random numbers of the training."""
     untreated = untreated_only(plates)
     used = {plate.plate for plate in untreated}
     unused = sorted({plate.plate for plate in plates} - used)
@@ -221,164 +281,22 @@ def _split_untreated(
             f"days: {', '.join(unused[:PLATES_NAMED])}"
             f"{', …' if len(unused) > PLATES_NAMED else ''}"
         )
+    selected = training
+    if config.data.trajectories:
+        selected = select_trajectories(training, config.data.trajectories, config.run.seed)
+        report(
+            f"the forecaster is trained on {sum(len(plate.wells) for plate in selected)} untreated "
+            f"wells of {len(selected)} plates"
+        )
+    names, first = {plate.plate for plate in training}, training[0]
+    of_all_groups = [
+        plate
+        for plate in plates
+        if plate.plate in names
+        and (plate.feature_names, plate.encoder_id) == (first.feature_names, first.encoder_id)
+    ]
     lightning.seed_everything(config.run.seed, verbose=False)
-    return untreated, training, validation
-
-
-class ForecasterModule(lightning.LightningModule):  # type: ignore[misc] # lightning is not typed here
-    """A forecaster with its optimiser, its training examples and its validation examples.
-
-    Parameters
-    ----------
-    digest
-        Digest of plates and settings, which every checkpoint carries.
-    """
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        loss: Callable[[ForecastExample], torch.Tensor],
-        training: Sequence[Trajectories],
-        validation: Sequence[Trajectories],
-        config: ForecasterTrainingConfig,
-        digest: str,
-    ) -> None:
-        super().__init__()
-        self.model, self.digest = model, digest
-        self._loss, self._run, self._plates = loss, config.run, training
-        self._validation = list(all_examples(validation))
-
-    def train_dataloader(self) -> DataLoader[ForecastExample]:
-        """Return a loader of the random examples of this epoch."""
-        examples = ForecastExamples(
-            self._plates, self._run.seed, self.current_epoch, self._run.views, self._run.missing
-        )
-        return DataLoader(examples, batch_size=None)
-
-    def val_dataloader(self) -> DataLoader[ForecastExample]:
-        """Return a loader of all examples of the validation plates."""
-        return DataLoader(self._validation, batch_size=None)
-
-    def training_step(self, example: ForecastExample, _place: int) -> torch.Tensor:
-        """Return the scalar loss of an example.
-
-        Raises
-        ------
-        ConfigError
-            If the loss is not a finite number.
-        """
-        loss = self._loss(example)
-        if not torch.isfinite(loss):
-            raise ConfigError(
-                "run.learning_rate",
-                f"is {self._run.learning_rate}, and the loss became {loss.item()}; "
-                "expected a lower rate",
-            )
-        self.log("loss", loss, batch_size=1, on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, example: ForecastExample, _place: int) -> None:
-        """Log the loss of a validation example."""
-        self.log("validation", self._loss(example), batch_size=1, prog_bar=True, sync_dist=True)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the AdamW optimiser of all weights."""
-        return torch.optim.AdamW(
-            self.parameters(), lr=self._run.learning_rate, weight_decay=self._run.weight_decay
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Add the digest of plates and settings to a checkpoint."""
-        checkpoint["run"] = self.digest
-
-
-def _run_training(module: ForecasterModule, config: ForecasterTrainingConfig) -> None:
-    """Train until the end, from the newest checkpoint if there is one, and load the best weights.
-
-    The module is then in evaluation mode on the CPU. A training that has ended is not repeated.
-    """
-    folder = config.run.out.with_name(f"{config.run.out.name}-training")
-    last = folder / LAST
-    if not last.exists() or not _has_ended(
-        torch.load(last, map_location="cpu", weights_only=True), module.digest, config, last
-    ):
-        for name in ("pytorch_lightning", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # hints about few workers and rare logging
-            with show_progress("epochs at most", config.run.epochs) as advance:
-                _make_trainer(config, folder, advance).fit(
-                    module, ckpt_path=last if last.exists() else None
-                )
-    module.load_state_dict(
-        torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
-    )
-    module.cpu().eval()
-
-
-class EpochProgress(lightning.Callback):  # type: ignore[misc] # lightning is not typed here
-    """Callback that reports each epoch with its validation loss."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-
-    def on_validation_end(
-        self, trainer: lightning.Trainer, _module: lightning.LightningModule
-    ) -> None:
-        """Report the number of epochs that are done."""
-        loss = float(trainer.callback_metrics.get("validation", float("nan")))
-        self._advance(trainer.current_epoch + 1, f"validation loss {loss:.4f}")
-
-
-def _make_trainer(
-    config: ForecasterTrainingConfig, folder: Path, advance: Advance
-) -> lightning.Trainer:
-    run = config.run
-    best = ModelCheckpoint(folder, "best", monitor="validation", enable_version_counter=False)
-    newest = ModelCheckpoint(folder, "last", enable_version_counter=False)
-    stopping = EarlyStopping("validation", patience=run.patience, check_finite=False)
-    return lightning.Trainer(
-        accelerator=run.accelerator,
-        devices=run.devices,
-        num_nodes=run.nodes,
-        precision=run.precision,
-        max_epochs=run.epochs,
-        accumulate_grad_batches=run.plates_at_once,
-        gradient_clip_val=GRADIENT_NORM,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        callbacks=[best, newest, stopping, EpochProgress(advance)],
-        logger=TensorBoardLogger(folder, name="", version="curves"),
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        default_root_dir=folder,
-    )
-
-
-def _has_ended(
-    checkpoint: dict[str, object], digest: str, config: ForecasterTrainingConfig, where: Path
-) -> bool:
-    """Return whether the training of a checkpoint has stopped early or done all its epochs.
-
-    Raises
-    ------
-    ConfigError
-        If the checkpoint is of a training with other plates or settings.
-    """
-    if checkpoint.get("run") != digest:
-        raise ConfigError(
-            where,
-            "is of a training with other plates or settings; expected the same: "
-            "set another run.out, or remove the folder",
-        )
-    callbacks = checkpoint.get("callbacks", {})
-    stopped = (
-        any(state.get("stopped_epoch", 0) for state in callbacks.values())
-        if isinstance(callbacks, dict)
-        else False
-    )
-    epoch = checkpoint.get("epoch", 0)
-    return stopped or (isinstance(epoch, int) and epoch + 1 >= config.run.epochs)
+    return SplitPlates(untreated, selected, training, validation, of_all_groups)
 
 
 def _digest(plates: Sequence[Trajectories], config: ForecasterTrainingConfig) -> str:

@@ -131,7 +131,7 @@ def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
     for plate in plates:
         imaged = np.isfinite(plate.features).any(axis=2) & plate.untreated()[:, None]  # (N, T)
         if (imaged.sum(axis=1) > 1).sum() >= FEWEST_WELLS:
-            kept.append(_select_wells(plate, np.flatnonzero(imaged.any(axis=1)).tolist()))
+            kept.append(select_wells(plate, np.flatnonzero(imaged.any(axis=1)).tolist()))
     if len(kept) < 2:  # noqa: PLR2004 - one for training, one for validation
         raise ConfigError(
             "data",
@@ -153,7 +153,23 @@ def untreated_only(plates: Iterable[Trajectories]) -> list[Trajectories]:
     return kept
 
 
-def _select_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
+def wells_with_two_days(plates: Iterable[Trajectories]) -> list[Trajectories]:
+    """Return Trajectories of the wells of each plate, of any group, with images on two days.
+
+    Plates with fewer than :data:`FEWEST_WELLS` such wells are left out.
+    """
+    kept = []
+    for plate in plates:
+        days = np.isfinite(plate.features).any(axis=2).sum(axis=1)  # (N,)
+        wells = np.flatnonzero(days > 1).tolist()
+        if len(wells) >= FEWEST_WELLS:
+            kept.append(select_wells(plate, wells))
+    return kept
+
+
+def select_wells(plate: Trajectories, wells: list[int]) -> Trajectories:
+    """Return the Trajectories of some wells, given as their places among the wells of a plate."""
+
     def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(values[well] for well in wells)
 

@@ -21,6 +21,7 @@ from inference.departure.departures import DepartureSettings, measure_departures
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import BundleError, ProfileError
+from schemas.forecast import ForecastFrom
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, plate
 
@@ -189,6 +190,35 @@ def test_a_model_of_the_trend_improves_the_correlation_with_the_kill(
         gained.append(with_model - without)
     assert np.mean(gained) > 0.1
     assert min(gained) > -0.02
+
+
+def test_the_days_after_dosing_enter_the_prediction_with_last_day_alone(tmp_path: Path) -> None:
+    model, trajectories = opened(tmp_path), moving()
+    drift = np.random.default_rng(5).normal(0, 2, (30, 1, WIDTH))  # of each well, after dosing
+    features = trajectories.features + drift * np.array([0.0, 0.0, 1.0])[:, None]
+    day_9 = features[:, 2:] + np.random.default_rng(6).normal(0, 0.1, (30, 1, WIDTH))
+    wells = replace(
+        trajectories,
+        days=(6, 7, 9, 10),
+        features=np.concatenate([features[:, :2], day_9, features[:, 2:]], axis=1),
+    )
+
+    def untreated_residual(source: ForecastFrom, plate: Trajectories) -> np.ndarray:
+        settings = DepartureSettings(forecast_from=source, sequence_model=model)
+        measured = measure_departures(
+            plate, dosing_day=DOSING_DAY, day=READOUT_DAY, settings=settings
+        )
+        return measured.residuals.of_all_wells[measured.residuals.untreated]
+
+    up_to_dosing, last_day = (
+        untreated_residual(source, wells) for source in (ForecastFrom.DOSING, ForecastFrom.LAST_DAY)
+    )
+    assert np.square(last_day).mean() < 0.2 * np.square(up_to_dosing).mean()
+    others = wells.features.copy()
+    others[:, 2] = np.random.default_rng(7).normal(size=(30, WIDTH))
+    changed = replace(wells, features=others)
+    np.testing.assert_array_equal(untreated_residual(ForecastFrom.DOSING, changed), up_to_dosing)
+    assert np.abs(untreated_residual(ForecastFrom.LAST_DAY, changed) - last_day).max() > 0.1
 
 
 def test_the_ranking_names_the_sequence_model(tmp_path: Path) -> None:

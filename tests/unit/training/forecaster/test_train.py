@@ -30,7 +30,7 @@ from training.forecaster.config import (
     load_forecaster_training_config,
 )
 from training.forecaster.examples import ForecastExamples, split_trajectories_by_plate
-from training.forecaster.model import GruForecaster
+from training.forecaster.model import TrajectoryForecaster
 from training.forecaster.train import (
     fit_forecaster,
     load_plates,
@@ -80,7 +80,7 @@ def test_treated_wells_are_not_used_for_training() -> None:
 
 def test_unit_and_offset_of_a_feature_do_not_matter() -> None:
     torch.manual_seed(1)
-    model = GruForecaster(torch.eye(WIDTH), 8).eval()
+    model = TrajectoryForecaster(torch.eye(WIDTH), 8).eval()
     torch.nn.init.normal_(model.head.weight)
     past = torch.from_numpy(PLATES[0].features[:, :3].astype(np.float32))
     days, day = torch.tensor([5.0, 6.0, 7.0]), torch.tensor(10.0)
@@ -94,7 +94,7 @@ def test_unit_and_offset_of_a_feature_do_not_matter() -> None:
 
 
 def test_constant_and_huge_features_give_finite_predictions() -> None:
-    model = GruForecaster(torch.eye(WIDTH), 8).eval()
+    model = TrajectoryForecaster(torch.eye(WIDTH), 8).eval()
     past = torch.zeros(5, 2, WIDTH)
     past[..., 0] = 7.0
     past[2, 0, 1] = 3e38
