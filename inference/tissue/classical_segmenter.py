@@ -16,7 +16,7 @@ from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
 from inference.tissue.candidate_regions import has_edge, refine_background
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
 from inference.tissue.drops import find_drops
-from inference.tissue.fibres import find_fibres
+from inference.tissue.fibres import find_fibres, find_fibres_of_body
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
@@ -46,7 +46,7 @@ MIN_CERTAIN_SHARE: Final = 0.35
 
 Less may be the dark rim of tissue whose middle was taken as background.
 """
-_MIN_TISSUE_SHARE = 0.1  # of a body of fibres and tissue
+_MIN_TISSUE_SHARE, _FEW_TISSUE_SHARE = 0.1, 0.5  # of a body of fibres and tissue
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -106,8 +106,10 @@ def _segment_dark_tissue(
     outline = outline_body(transmitted, dark, coarse, chosen, edge)
     body = _without_fibres(outline.body & ~prepared.marks)
     doubts = _doubts(coarse, chosen, body, edge)
-    if Unsure.FAINT in doubts and not has_edge(coarse, resize_mask(body, coarse.field.shape)):
-        body, doubts = np.zeros_like(body), (Unsure.FAINT,)
+    if Unsure.FAINT in doubts:
+        bare = body & ~find_fibres_of_body(body)
+        if not has_edge(coarse, resize_mask(bare, coarse.field.shape)):
+            body, doubts = np.zeros_like(body), (Unsure.FAINT,)
     if coarse.hides_tissue and not body.any():
         return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
@@ -128,11 +130,17 @@ def _segment_dark_tissue(
 
 
 def _without_fibres(body: Bools) -> Bools:
-    """Return a body, (h, w), or an empty one if fibres and scratches are nearly all of it."""
+    """Return a body, (h, w), without its fibres and scratches if they are more than half of it.
+
+    It is empty if they are nearly all of it. Fewer fibres may be chains of cells.
+    """
     if not body.any():
         return body
-    left = np.count_nonzero(body & ~find_fibres(body))
-    return body if left > _MIN_TISSUE_SHARE * np.count_nonzero(body) else np.zeros_like(body)
+    left = body & ~find_fibres_of_body(body)
+    share = np.count_nonzero(left) / np.count_nonzero(body)
+    if share <= _MIN_TISSUE_SHARE:
+        return np.zeros_like(body)
+    return left if share < _FEW_TISSUE_SHARE else body
 
 
 def _full_cover(mask: Bools) -> npt.NDArray[np.uint8]:

@@ -39,9 +39,10 @@ _FEW_SOLIDITY, _MANY_SOLIDITY = 0.7, 0.875
 Round organoids have 0.88 to 0.97 and fragments of cell clumps 0.76 to 0.86. A few bodies may be
 ragged: tissue falls apart into many fragments.
 """
+_ROUND_SOLIDITY = 0.93  # smallest median solidity of bodies that are surely round
 _BLOCKS = 6  # per side of the field
-_MIN_BLOCKS = 0.3
-"""Share of the blocks with a body in a culture of many bodies.
+_MIN_BLOCKS, _MIN_BLOCKS_OF_ROUND = 0.4, 0.3
+"""Share of the blocks with a body in a culture of many bodies, and if they are surely round.
 
 Fifteen bodies at any places have 0.33 or more. Fragments are around a centre.
 """
@@ -113,8 +114,8 @@ def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
             (_BLOCKS, _BLOCKS),
             interpolation=cv2.INTER_AREA,
         )
-        whole_field = (blocks > 0).mean() >= _MIN_BLOCKS
-        if not whole_field or solidity < _MANY_SOLIDITY:
+        least = _MIN_BLOCKS_OF_ROUND if solidity >= _ROUND_SOLIDITY else _MIN_BLOCKS
+        if (blocks > 0).mean() < least or solidity < _MANY_SOLIDITY:
             return none, False
         return np.asarray(numbers > 0) & ~core, True
     if solidity < _FEW_SOLIDITY:

@@ -48,20 +48,40 @@ def find_attached_fibres(body: Bools) -> Bools:
 
 
 def find_fibres(debris: Bools) -> Bools:
-    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin.
+    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
+    labels, fibres, _ = _slender_parts(debris)
+    return np.asarray(fibres[labels]) if fibres.any() else np.zeros_like(debris)
 
-    A part that is much thicker at one place is not thin there: fibres cross another object.
+
+def find_fibres_of_body(body: Bools) -> Bools:
+    """Return the fibres of a body, (h, w): its slender parts, without what they cross.
+
+    A slender part that is much thicker at one place is an object with fibres across it.
     """
-    labels, length, slenderness = _measure_slenderness(debris)
-    fibres = slenderness > _SURE_FIBRE_SLENDERNESS
-    fibres &= length > _MIN_FIBRE_SHARE * max(debris.shape)
-    if not fibres.any():
-        return np.zeros_like(debris)
-    depth = cv2.distanceTransform(debris.view(np.uint8), cv2.DIST_L2, 3)
-    for label in np.flatnonzero(fibres):
-        half_width = length[label] / slenderness[label] / 2
-        fibres[label] = depth[labels == label].max() < _MAX_THICKENING * half_width
-    return np.asarray(fibres[labels])
+    labels, slender, half_width_px = _slender_parts(body)
+    if not slender.any():
+        return np.zeros_like(body)
+    fibres = np.asarray(slender[labels])
+    depth = cv2.distanceTransform(fibres.view(np.uint8), cv2.DIST_L2, 3)
+    for label in np.flatnonzero(slender):
+        widest_px = _MAX_THICKENING * half_width_px[label]
+        part = labels == label
+        if depth[part].max() >= widest_px:
+            fibres &= ~dilate_mask(open_mask(part, widest_px), 1.5)
+    return fibres
+
+
+def _slender_parts(
+    mask: Bools,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Return the labels of the parts of a mask, and by label whether they are slender as fibres.
+
+    The last array has, by label, half of the mean width in pixels.
+    """
+    labels, length, slenderness = _measure_slenderness(mask)
+    slender = slenderness > _SURE_FIBRE_SLENDERNESS
+    slender &= length > _MIN_FIBRE_SHARE * max(mask.shape)
+    return labels, slender, length / np.maximum(slenderness, 1e-6) / 2
 
 
 def _measure_slenderness(
