@@ -87,7 +87,7 @@ def _file_of(url: str, program: str) -> Path:
         raise StoreError(
             without_password(address),
             f"is no SQLite database; use {program} of PostgreSQL, see "
-            "docs/how-to/back-up-the-store.md",
+            "docs/how-to/move-the-store.md",
         )
     return file
 
