@@ -28,6 +28,7 @@ programs=/opt/spherorank
 settings=/etc/spherorank
 config=$settings/spherorank.toml
 state=/var/lib/spherorank
+command=/usr/local/bin/spherorank
 units=/etc/systemd/system
 unit_files="spherorank.service spherorank-backup.service spherorank-backup.timer spherorank-notify.service"
 
@@ -193,11 +194,12 @@ install_service() {
     if [ ! -e "$config" ]; then
         run install -m 0640 -o root -g spherorank "$release/deploy/spherorank.example.toml" "$config"
     fi
+    run ln -sfn "$programs/current/bin/spherorank" "$command"
     copy_units "$new"
     say "next: set source.path in $config, then"
-    say "  runuser -u spherorank -- $programs/current/bin/spherorank check --config $config"
+    say "  runuser -u spherorank -- spherorank check --config $config"
     say "  systemctl enable --now spherorank spherorank-backup.timer"
-    say "to notify people of alerts and rankings: docs/how-to/notify-people.md"
+    say "all steps: docs/how-to/install.md"
 }
 
 upgrade_service() {
@@ -266,7 +268,7 @@ uninstall_service() {
     for name in $unit_files; do
         run rm -f "$units/$name"
     done
-    run rm -f "$units/spherorank.service.d/gpu.conf"
+    run rm -f "$units/spherorank.service.d/gpu.conf" "$command"
     run rm -rf "$programs"
     control daemon-reload
     say "removed; kept: $settings, $state, /var/log/spherorank and the user spherorank"
