@@ -28,6 +28,7 @@ programs=/opt/spherorank
 settings=/etc/spherorank
 config=$settings/spherorank.toml
 state=/var/lib/spherorank
+command=/usr/local/bin/spherorank
 units=/etc/systemd/system
 unit_files="spherorank.service spherorank-backup.service spherorank-backup.timer spherorank-notify.service"
 
@@ -123,8 +124,9 @@ make_release() {
     run touch "$new/complete"
 }
 
-# Install the units of a release; an earlier release does not have all of them.
-copy_units() {
+# Install the command and the units of a release; an earlier release does not have all units.
+install_units() {
+    run ln -sfn "$programs/current/bin/spherorank" "$command"
     for name in $unit_files; do
         if [ "$dry_run" = yes ] || [ -e "$1/systemd/$name" ]; then
             run install -m 0644 "$1/systemd/$name" "$units/$name"
@@ -169,15 +171,27 @@ start_and_wait() {
     is_running && [ "$(systemctl show --property=MainPID --value spherorank)" = "$first" ]
 }
 
-# Put back the release and store before an upgrade: OLD BACKUP.
+# Fail if the configuration is wrong for a release, which exit code 78 means: RELEASE. The service
+# must not run: an earlier release may not know its answer.
+check_config() {
+    code=0
+    answer=$(as_service "$1" status 2>&1) || code=$?
+    if [ "$code" -eq 78 ]; then
+        echo "$answer" >&2
+        [ "$ran" = no ] || control start --no-block spherorank
+        fail "nothing was changed; expected a $config that the release before the upgrade accepts"
+    fi
+}
+
+# Put back the release and store before an upgrade, while the service does not run: OLD BACKUP.
 go_back() {
-    control stop spherorank
     control reset-failed spherorank || true
-    if [ -n "$2" ]; then
-        as_service "$1" store restore "$2"
+    if [ -n "$2" ] && ! as_service "$1" store restore "$2"; then
+        [ "$ran" = no ] || control start --no-block spherorank
+        fail "the store was not restored, so the release in use is not changed"
     fi
     point current "$1"
-    copy_units "$1"
+    install_units "$1"
 }
 
 install_service() {
@@ -193,11 +207,11 @@ install_service() {
     if [ ! -e "$config" ]; then
         run install -m 0640 -o root -g spherorank "$release/deploy/spherorank.example.toml" "$config"
     fi
-    copy_units "$new"
+    install_units "$new"
     say "next: set source.path in $config, then"
-    say "  runuser -u spherorank -- $programs/current/bin/spherorank check --config $config"
+    say "  runuser -u spherorank -- spherorank check --config $config"
     say "  systemctl enable --now spherorank spherorank-backup.timer"
-    say "to notify people of alerts and rankings: docs/how-to/notify-people.md"
+    say "all steps: docs/how-to/install.md"
 }
 
 upgrade_service() {
@@ -219,7 +233,7 @@ upgrade_service() {
         fail "the store was not backed up, so nothing was changed; expected a SQLite store, or --without-backup"
     fi
     point current "$new"
-    copy_units "$new"
+    install_units "$new"
     if [ "$ran" = no ]; then
         point previous "$old"
         say "upgraded; the service was not running and is not started"
@@ -229,6 +243,7 @@ upgrade_service() {
     else
         say "the new release was not ready; its last messages:"
         journalctl --unit spherorank --lines 30 --no-pager --output cat || true
+        control stop spherorank
         go_back "$old" "$backup"
         start_and_wait || fail "the release before the upgrade does not start either: journalctl -u spherorank"
         fail "upgrade failed; the release before it runs again, with its store"
@@ -252,6 +267,8 @@ roll_back() {
     fi
     ran=no
     ! is_running || ran=yes
+    control stop spherorank
+    [ "$dry_run" = yes ] || check_config "$old"
     go_back "$old" "$backup"
     run rm -f "$programs/previous"
     if [ "$ran" = yes ]; then
@@ -266,7 +283,7 @@ uninstall_service() {
     for name in $unit_files; do
         run rm -f "$units/$name"
     done
-    run rm -f "$units/spherorank.service.d/gpu.conf"
+    run rm -f "$units/spherorank.service.d/gpu.conf" "$command"
     run rm -rf "$programs"
     control daemon-reload
     say "removed; kept: $settings, $state, /var/log/spherorank and the user spherorank"

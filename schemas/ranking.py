@@ -323,6 +323,11 @@ class TreatmentTable(FrozenModel):
     """Wells with a probability of at least 0.1 of a wrong label, the most probable first."""
 
 
+def ranking_name(day: int, revision: int) -> str:
+    """Return the stem of the file names of a ranking, such as ``day10-r1``."""
+    return f"day{day:02d}-r{revision}"
+
+
 class RankingHead(FrozenModel):
     """Identity of a ranking and all settings that are needed to compute it again."""
 
@@ -384,7 +389,7 @@ class RankingHead(FrozenModel):
     @property
     def name(self) -> str:
         """Stem of the file names of this ranking, such as ``day10-r1``."""
-        return f"day{self.day:02d}-r{self.revision}"
+        return ranking_name(self.day, self.revision)
 
     @property
     def order(self) -> tuple[int, int, int]:

@@ -151,6 +151,11 @@ class SpecimenTable(FrozenModel):
     """Notes for the reader, as sentences."""
 
 
+def specimen_ranking_name(revision: int) -> str:
+    """Return the stem of the file names of a specimen's ranking, such as ``r1``."""
+    return f"r{revision}"
+
+
 class SpecimenHead(FrozenModel):
     """Identity of a specimen ranking and digests of its inputs."""
 
@@ -174,7 +179,7 @@ class SpecimenHead(FrozenModel):
     @property
     def name(self) -> str:
         """Stem of the file names of this ranking, such as ``r1``."""
-        return f"r{self.revision}"
+        return specimen_ranking_name(self.revision)
 
 
 class SpecimenRanking(SpecimenTable, SpecimenHead):

@@ -5,19 +5,27 @@ from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+import structlog
+
 from daemon import logs, wiring
 from daemon.config import load_config
+from daemon.reports.revision_files import reserve_revision
+from daemon.reports.specimen_files import specimen_folder_name
 from daemon.retention import Kind, open_retention
 from daemon.store_address import address_with_password, store_address
 from schemas.errors import ConfigError, StoreError
+from schemas.ranking import ranking_name
+from schemas.specimen import specimen_ranking_name
 from schemas.well_image import FileVersion
 from store.database import Database
 from store.locks import lock_store
 from store.maintenance import files
 from store.maintenance.check import find_problems
 from store.maintenance.copy import copy_store
-from store.maintenance.newer_files import newer_files
+from store.maintenance.since_backup import newer_files, newer_rankings
 from store.maintenance.size import Size, measure_size
+
+log = structlog.get_logger()
 
 TIMEOUT_S = 10.0  # longest wait for a lock of the database
 
@@ -43,14 +51,24 @@ def back_up(config: Path | None, file: Path) -> int:
 def restore(config: Path | None, file: Path) -> tuple[Path | None, int]:
     """Replace the SQLite database by a backup.
 
-    Errors are those of :func:`store.maintenance.files.restore`.
+    Revisions of rankings that only the old database has are reserved, so that the service uses
+    none of them again.
+
+    Raises
+    ------
+    OutputError
+        If a revision cannot be reserved in ``output.rankings``. The old database is unchanged then.
+    StoreError
+        As for :func:`store.maintenance.files.restore`.
 
     Returns
     -------
     tuple[Path | None, int]
         The file of the old database, None if there was none, and the last sequence number in use.
     """
-    aside = files.restore(_url(config), file, wiring.now())
+    url = _url(config)
+    _reserve_revisions(url, file, load_config(config).output.rankings)
+    aside = files.restore(url, file, wiring.now())
     with closing(wiring.open_store(load_config(config))) as store:
         return aside, store.last_sequence()
 
@@ -69,7 +87,7 @@ def compare_with_backup(config: Path | None, backup: Path) -> tuple[int, list[st
     Raises
     ------
     StoreError
-        As for :func:`store.maintenance.newer_files.newer_files`.
+        As for :func:`store.maintenance.since_backup.newer_files`.
     """
     newer = newer_files(_url(config), backup)
     folder = load_config(config).source.path
@@ -160,6 +178,24 @@ def copy(config: Path | None, target: str, password_file: Path | None) -> dict[s
         closing(Database(target_url, timeout_s=TIMEOUT_S)) as copied,
     ):
         return copy_store(source, copied)
+
+
+def _reserve_revisions(url: str, backup: Path, folder: Path) -> None:
+    """Reserve the revisions of rankings below a folder that are newer than a backup.
+
+    A database that is missing or damaged names none; the files of its rankings do.
+    """
+    try:
+        newer = newer_rankings(url, backup)
+    except StoreError as error:
+        log.warning("store.revisions_unknown", reason=str(error))
+        return
+    for each in newer:
+        if each.day is None:
+            home = folder / specimen_folder_name(each.subject)
+            reserve_revision(home, specimen_ranking_name(each.revision))
+        else:
+            reserve_revision(folder / each.subject, ranking_name(each.day, each.revision))
 
 
 def _url(config: Path | None) -> str:

@@ -114,6 +114,27 @@ def newest_revision(home: Path, name: str) -> int:
     return max((int(found[1]) for each in names if (found := revision.match(each))), default=0)
 
 
+def reserve_revision(home: Path, name: str) -> None:
+    """Make the empty file ``<name>.reserved``, so that no ranking gets this revision again.
+
+    Nothing is made if the revision or a later one has a file.
+
+    Parameters
+    ----------
+    home
+        The folder; it is made if it is missing.
+    name
+        Name of the revision, such as ``day10-r1``.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    if newest_revision(home, name) < int(name.rpartition("r")[2]):
+        write_durably(home / f"{name}.reserved", b"")
+
+
 def after_written(ranking: _RankingT, newest: int) -> _RankingT:
     """Return a ranking with a revision after the newest one that has files.
 

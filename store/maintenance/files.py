@@ -71,6 +71,7 @@ def restore(url: str, backup: Path, now: datetime, *, timeout_s: float = 10.0) -
     if not backup.is_file():
         raise StoreError(backup, "is no file; expected a backup of a SQLite database")
     with closing(lock_store(url)), _partial(file) as copy:
+        copy.touch()  # a folder that cannot be written is no error of the backup
         _read_backup(backup, copy)
         _check(copy, backup, timeout_s)
         aside = _keep(file, now)
@@ -87,7 +88,7 @@ def _file_of(url: str, program: str) -> Path:
         raise StoreError(
             without_password(address),
             f"is no SQLite database; use {program} of PostgreSQL, see "
-            "docs/how-to/back-up-the-store.md",
+            "docs/how-to/move-the-store.md",
         )
     return file
 

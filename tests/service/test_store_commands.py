@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.reports.ranking_files import newest_written, write_ranking
+from daemon.reports.specimen_files import newest_written_of_specimen
 from schemas.errors import StoreError, StoreInUseError
 from store.database import Database
 from store.locks import ServiceUse, lock_store
@@ -26,6 +28,8 @@ from tests.samples import (
     plate_map,
     ranking,
     ranking_data,
+    specimen_data,
+    specimen_ranking,
     status_data,
 )
 from tests.service_process import SPHERORANK
@@ -243,6 +247,50 @@ def test_the_database_is_not_its_own_backup(url: str, tmp_path: Path) -> None:
 def test_a_backup_into_a_missing_folder_is_an_error_that_names_the_file(url: str) -> None:
     with pytest.raises(StoreError, match=r"/no/backup\.sqlite: cannot be written"):
         back_up(url, Path("/no/backup.sqlite"))
+
+
+def restored_by_command(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``spherorank store restore`` with the store and the backup in a folder."""
+    config = folder / "spherorank.toml"
+    config.write_text('[store]\nurl = "sqlite:///store.sqlite"\n[output]\nrankings = "rankings"\n')
+    return subprocess.run(
+        [SPHERORANK, "store", "restore", folder / "backup.sqlite", "--config", config],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_revision_without_files_is_reserved_before_an_older_backup_is_restored(
+    url: str, tmp_path: Path
+) -> None:
+    back_up(url, tmp_path / "backup.sqlite")
+    folder = tmp_path / "rankings"
+    with closing(SqlStore(url)) as store:
+        specimen = specimen_ranking()
+        for each in (ranking(day=8), ranking(day=9), ranking(day=9, revision=2)):
+            store.add_ranking(each, ranking_data(each))
+        store.add_specimen_ranking(specimen, specimen_data(specimen))
+    write_ranking(ranking(day=8), dict, folder)
+    assert restored_by_command(tmp_path).returncode == 0
+    assert newest_written(ranking(day=8), folder) == 1
+    assert newest_written(ranking(day=9), folder) == 2
+    assert newest_written_of_specimen(specimen, folder) == specimen.revision
+    assert sorted(path.name for path in folder.rglob("*.reserved")) == [
+        "day09-r2.reserved",
+        "r1.reserved",
+    ]
+
+
+def test_a_backup_is_restored_in_place_of_a_damaged_store_whose_rankings_are_unknown(
+    url: str, tmp_path: Path
+) -> None:
+    back_up(url, tmp_path / "backup.sqlite")
+    (tmp_path / "store.sqlite").write_bytes(b"damaged" * 1000)
+    (tmp_path / "store.sqlite-wal").unlink(missing_ok=True)
+    done = restored_by_command(tmp_path)
+    assert (done.returncode, "store.revisions_unknown" in done.stderr) == (0, True)
+    assert problems(tmp_path / "store.sqlite") == []
 
 
 def test_nothing_is_restored_while_a_service_runs(url: str, tmp_path: Path) -> None:
