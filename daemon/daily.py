@@ -22,7 +22,7 @@ from daemon.ranking_alerts import (
     alert_if_doubtful,
 )
 from daemon.reports.ranking_files import PictureReader
-from daemon.reports.revision_files import after_written
+from daemon.reports.revision_files import NOTHING_WRITTEN, Written, after_written
 from inference.departure.assembly import (
     AssembledPlate,
     assemble,
@@ -85,7 +85,7 @@ class DailyPath:
     alerts: Alerts
     clock: Callable[[], datetime]
     measure_again: MeasureAgain = measure_nothing
-    newest_written: Callable[[Ranking], int] = lambda _ranking: 0  # revision in the files
+    newest_written: Callable[[Ranking], Written] = lambda _ranking: NOTHING_WRITTEN
     _unwritten: dict[str, Ranking] = field(default_factory=dict)  # by plate and name
 
     def run_due(

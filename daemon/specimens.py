@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from daemon.alerts import Alerts
-from daemon.reports.revision_files import after_written
+from daemon.reports.revision_files import Written, after_written
 from daemon.reports.specimen_files import specimen_folder_name
 from inference.ranking.specimen import rank_specimen
 from schemas.errors import OutputError, ProfileError, SpheroRankError, StoreError
@@ -45,7 +45,9 @@ class Specimens:
     write: Callable[[SpecimenRanking], Sequence[Path]]  # writes the missing files of a ranking
     alerts: Alerts
     clock: Callable[[], datetime]
-    newest_written: Callable[[SpecimenRanking], int] = lambda _ranking: 0  # revision in the files
+    newest_written: Callable[[SpecimenRanking], Written] = lambda _ranking: Written(
+        0, is_of_same_run=False
+    )
     _of_run: dict[tuple[str, int], str | None] = field(
         default_factory=dict
     )  # by plate and run: the specimen that its last ranking named

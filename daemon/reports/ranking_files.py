@@ -4,13 +4,17 @@
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from daemon.reports.ranking_page import ranking_html
 from daemon.reports.revision_files import (
     Revision,
     RevisionIdentity,
-    newest_revision,
+    Written,
+    find_written,
     write_revision,
 )
 from schemas.errors import OutputError
@@ -37,6 +41,16 @@ class _RankingIdentity(RevisionIdentity):
     def subject(self) -> str:
         """The plate (id)."""
         return self.plate
+
+
+class _Run(BaseModel):
+    """Fields that all rankings of one day of one run of a plate have in common."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    plate: str
+    day: int
+    seeded_at: datetime | None = None  # None in files of earlier versions
 
 
 def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> list[Path]:
@@ -71,6 +85,6 @@ def write_ranking(ranking: Ranking, pictures: PictureReader, folder: Path) -> li
     )
 
 
-def newest_written(ranking: Ranking, folder: Path) -> int:
-    """Return the largest revision of a ranking's plate and day that has a file below ``folder``."""
-    return newest_revision(folder / ranking.plate, ranking.name)
+def newest_written(ranking: Ranking, folder: Path) -> Written:
+    """Return the newest revision of a ranking's plate and day that has a file below ``folder``."""
+    return find_written(folder / ranking.plate, ranking.name, _Run.model_validate(ranking))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -135,16 +135,50 @@ def reserve_revision(home: Path, name: str) -> None:
         write_durably(home / f"{name}.reserved", b"")
 
 
-def after_written(ranking: _RankingT, newest: int) -> _RankingT:
-    """Return a ranking with a revision after the newest one that has files.
+@dataclass(frozen=True)
+class Written:
+    """The newest revision of a ranking that has a file."""
+
+    revision: int  # 0: no revision has a file
+    is_of_same_run: bool  # whether its file has a ranking of the same run of the plate, or specimen
+
+
+NOTHING_WRITTEN: Final = Written(0, is_of_same_run=False)
+
+
+def after_written(ranking: _RankingT, newest: Written) -> _RankingT:
+    """Return a ranking with a revision after the newest one that has files, which it replaces.
 
     A store that was made again or restored does not know the revisions of the files. A change of
-    the revision is logged.
+    the revision is logged. Without a ranking of the same run in the newest file, ``replaces`` does
+    not change.
     """
-    if ranking.revision > newest:
+    if ranking.revision > newest.revision:
         return ranking
-    log.warning("ranking.revision_continued", ranking=ranking.name, written=newest)
-    return ranking.model_copy(update={"revision": newest + 1})
+    log.warning("ranking.revision_continued", ranking=ranking.name, written=newest.revision)
+    replaced = {"replaces": newest.revision} if newest.is_of_same_run else {}
+    return ranking.model_copy(update={"revision": newest.revision + 1, **replaced})
+
+
+def find_written(home: Path, name: str, run: BaseModel) -> Written:
+    """Return the newest revision of a ranking that has a file in a folder.
+
+    Parameters
+    ----------
+    home
+        The folder.
+    name
+        Name of any revision of the same ranking, such as ``day10-r1``.
+    run
+        Fields that all rankings of the same run have in common.
+    """
+    revision = newest_revision(home, name)
+    document = home / f"{name.rstrip('0123456789')}{revision}.json"
+    try:
+        found = type(run).model_validate_json(document.read_bytes())
+    except (OSError, ValidationError):
+        return Written(revision, is_of_same_run=False)
+    return Written(revision, found == run)
 
 
 def _missing_files(revision: Revision) -> list[Path]:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from daemon.reports.revision_files import (
     Revision,
     RevisionIdentity,
-    newest_revision,
+    Written,
+    find_written,
     write_revision,
 )
 from daemon.reports.specimen_page import specimen_html
@@ -25,6 +28,14 @@ class _SpecimenIdentity(RevisionIdentity):
     def subject(self) -> str:
         """The specimen (id)."""
         return self.specimen
+
+
+class _Specimen(BaseModel):
+    """Fields that all rankings of one specimen have in common."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    specimen: str
 
 
 def specimen_folder_name(specimen: str) -> str:
@@ -61,9 +72,10 @@ def write_specimen(ranking: SpecimenRanking, folder: Path) -> list[Path]:
     )
 
 
-def newest_written_of_specimen(ranking: SpecimenRanking, folder: Path) -> int:
-    """Return the largest revision of a specimen's ranking that has a file below ``folder``."""
-    return newest_revision(folder / specimen_folder_name(ranking.specimen), ranking.name)
+def newest_written_of_specimen(ranking: SpecimenRanking, folder: Path) -> Written:
+    """Return the newest revision of a specimen's ranking that has a file below ``folder``."""
+    home = folder / specimen_folder_name(ranking.specimen)
+    return find_written(home, ranking.name, _Specimen.model_validate(ranking))
 
 
 def specimen_csv(ranking: SpecimenRanking) -> str:

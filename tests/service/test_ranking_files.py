@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.reports.ranking_files import newest_written, write_ranking
+from daemon.reports.revision_files import Written
 from schemas.errors import OutputError
 from schemas.ranking import FOR_RESEARCH_USE_ONLY, Ranking
 from store.sql_store import SqlStore
@@ -112,7 +113,7 @@ def test_the_newest_revision_of_a_day_is_found_in_its_files(
     (tmp_path / ranking().plate).mkdir()
     for name in names:
         (tmp_path / ranking().plate / name).touch()
-    assert newest_written(ranking(), tmp_path) == newest
+    assert newest_written(ranking(), tmp_path).revision == newest
 
 
 def test_a_new_store_continues_after_the_revisions_that_have_files(tmp_path: Path) -> None:
@@ -128,11 +129,23 @@ def test_a_new_store_continues_after_the_revisions_that_have_files(tmp_path: Pat
             )
             site.now += number * timedelta(days=1)
             published += site.rank(site.add(plate_map()))
-    assert [(each.day, each.revision) for each in published] == [(10, 1), (10, 2)]
+    assert [(each.day, each.revision, each.replaces) for each in published] == [
+        (10, 1, None),
+        (10, 2, 1),
+    ]
     first, second = (folder / PLATE / f"{each.name}.json" for each in published)
     assert Ranking.model_validate_json(first.read_bytes()) == published[0]
     assert Ranking.model_validate_json(second.read_bytes()) == published[1]
     assert (folder / PLATE / "latest.json").read_bytes() == second.read_bytes()
+
+
+def test_a_ranking_of_another_run_of_a_plate_id_is_not_replaced(tmp_path: Path) -> None:
+    earlier = ranking().model_copy(update={"seeded_at": NOW})
+    write_ranking(earlier, dict, tmp_path)
+    later = earlier.model_copy(update={"seeded_at": NOW + timedelta(days=30)})
+
+    assert newest_written(earlier, tmp_path) == Written(1, is_of_same_run=True)
+    assert newest_written(later, tmp_path) == Written(1, is_of_same_run=False)
 
 
 @pytest.mark.parametrize("plate", ["..", ".", "a/b"])

@@ -198,7 +198,8 @@ def test_a_new_store_continues_after_the_revisions_of_a_specimen_that_have_files
         for plate in ("A", "B"):
             plates.add_ranking(plate)
         plates.specimens.rank_noted()
-        assert [each.revision for each in plates.store.specimen_rankings("PAT-07")] == [revision]
+        [ranked] = plates.store.specimen_rankings("PAT-07")
+        assert (ranked.revision, ranked.replaces) == (revision, None if revision == 1 else 1)
         assert {f"specimen-PAT-07/r{number}.json" for number in range(1, revision + 1)} <= (
             plates.files()
         )

@@ -273,9 +273,9 @@ def test_a_revision_without_files_is_reserved_before_an_older_backup_is_restored
         store.add_specimen_ranking(specimen, specimen_data(specimen))
     write_ranking(ranking(day=8), dict, folder)
     assert restored_by_command(tmp_path).returncode == 0
-    assert newest_written(ranking(day=8), folder) == 1
-    assert newest_written(ranking(day=9), folder) == 2
-    assert newest_written_of_specimen(specimen, folder) == specimen.revision
+    assert newest_written(ranking(day=8), folder).revision == 1
+    assert newest_written(ranking(day=9), folder).revision == 2
+    assert newest_written_of_specimen(specimen, folder).revision == specimen.revision
     assert sorted(path.name for path in folder.rglob("*.reserved")) == [
         "day09-r2.reserved",
         "r1.reserved",
