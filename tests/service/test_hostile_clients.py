@@ -81,6 +81,9 @@ def test_a_process_that_is_stopped_publishes_stopping_and_everything_committed(
     tmp_path: Path,
 ) -> None:
     made = RunningMessages(tmp_path)
+    made.wait_for(
+        lambda: made.store.messages_after(0, "spherorank.v1.status"), "the first heartbeat"
+    )
     made.add_alert("last")
     made.process.stop(20)
     states = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from daemon.notifications import read_state
 from schemas.messages import AlertData, AlertKind
 from schemas.notification import NotificationState
 from tests import samples
@@ -135,29 +136,37 @@ def test_a_failing_channel_is_an_alert_of_the_service_until_the_channel_works(
     def alerts() -> list[dict[str, Any]]:
         return [each for each in empty_service.events("alert.raised") if each["kind"] == "notify"]
 
+    def follows() -> bool:
+        states = [read_state(path) for path in tmp_path.rglob("state.json")]
+        return any(each.sequence for state in states if state for each in state.channels.values())
+
     with serving(HttpSink(code=500)) as web:
         urls = tmp_path / "notify.urls"
         urls.write_text(f"json://robot:{HIDDEN}@127.0.0.1:{web.port}/{HIDDEN}\n")
         urls.chmod(0o600)
         with empty_service.config.open("a") as config:
-            config.write("[output]\nmin_free_bytes = 1_000_000_000_000_000\n")
             config.write('[notify]\nurls_file = "notify.urls"\n')
         command = empty_service.command("notify")
         with (
             subprocess.Popen(command, stderr=subprocess.DEVNULL) as notify,
             empty_service.running() as service,
         ):
-            empty_service.wait_for(alerts)
-            web.code = 200
-            empty_service.wait_for(lambda: empty_service.events("alert.cleared"))
+            try:
+                empty_service.wait_for(follows)
+                empty_service.drop.rename(tmp_path / "away")
+                empty_service.wait_for(alerts)
+                web.code = 200
+                empty_service.wait_for(lambda: empty_service.events("alert.cleared"))
+            finally:
+                notify.terminate()
+                service.terminate()
             for process in (notify, service):
-                process.terminate()
                 assert process.wait(timeout=LIMIT_S) == 0
     (alert,) = alerts()
     assert "notify.urls, line 1 (json) since" in alert["message"]
     assert "error=500" in alert["message"]
     assert HIDDEN not in str(alert)
-    assert "service: alert disk" in web.text
+    assert "service: alert source_gone" in web.text
 
 
 def test_a_wrong_configuration_ends_the_process_with_exit_code_78(tmp_path: Path) -> None:
