@@ -112,7 +112,7 @@ def test_the_number_of_images_in_memory_is_limited_and_they_count_as_pending() -
         return analysis()
 
     with queue_of(analyse, source) as queue:
-        assert queue.next(0.1)
+        assert queue.next(SOON_S)
         assert source.calls.count("next") == 6
         status = queue.status(NOW)
         may_end.set()
@@ -130,7 +130,7 @@ def test_a_refusal_keeps_its_place_and_an_error_is_that_of_its_image() -> None:
         return analysis()
 
     with queue_of(analyse, source) as queue:
-        [first], [second], [third] = (queue.next(0.1) for _ in range(3))
+        [first], [second], [third] = (queue.next(SOON_S) for _ in range(3))
         assert isinstance(first.analysis.exception(SOON_S), ImageError)
         assert second.item is refusal
         assert third.analysis.result(SOON_S).measured_by == "drawn-1"
@@ -140,9 +140,9 @@ def test_a_refusal_keeps_its_place_and_an_error_is_that_of_its_image() -> None:
 def test_images_are_returned_while_the_share_hangs_and_only_then_the_source_is_gone() -> None:
     source = HangingSource([well_image()])
     with queue_of(lambda _: analysis(), source, patience_s=0.3) as queue:
-        assert queue.next(0.1)
+        assert queue.next(SOON_S)
         source.images.append(well_image(well="B03"))
-        arrived = queue.next(0.1)
+        arrived = queue.next(SOON_S)
         source.answers.clear()
         assert len(arrived) == 1
         with pytest.raises(SourceGoneError):
@@ -159,6 +159,6 @@ def test_closing_waits_for_the_analysis_that_runs_and_drops_the_others() -> None
         return analysis()
 
     with queue_of(analyse) as queue:
-        assert queue.next(0.1)
+        assert queue.next(SOON_S)
     assert sorted(begun) == sorted(ended)
     assert len(begun) < len(WELLS)
