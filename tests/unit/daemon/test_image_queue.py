@@ -67,7 +67,7 @@ def test_a_later_image_waits_for_an_earlier_one_that_is_analysed_more_slowly() -
 
     returned = []
     with queue_of(analyse) as queue:
-        while arrivals := queue.next(0.1):
+        while arrivals := queue.next(1.0):
             for arrival in arrivals:
                 arrival.analysis.result(SOON_S)
                 returned.append(arrival.item.files[0].path)
@@ -87,12 +87,12 @@ def test_ready_images_of_one_plate_and_day_are_returned_together() -> None:
         return analysis()
 
     with queue_of(analyse, HangingSource(images)) as queue:
-        first = queue.next(0.1)
+        first = queue.next(SOON_S)
         may_end.set()
         for arrival in first:
             arrival.analysis.result(SOON_S)
         rest = []
-        while arrivals := queue.next(0.1):
+        while arrivals := queue.next(1.0):
             rest.append([(each.plate, each.item.files[0].path) for each in arrivals])
     days = [{path.split("/")[1] for _, path in group} for group in rest]
     assert len(first) == 1
