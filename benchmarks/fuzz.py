@@ -245,7 +245,8 @@ def _outcomes(source: DropFolder, images: ImagePath) -> Iterator[tuple[Outcome, 
         analysis = partial(_analysis_of, item, images)
         outcome = images.process(item, analysis, source.plate_maps().get(plate))
         source.done(item)
-        yield outcome, time.perf_counter() - started_s
+        kind = Outcome.REJECTED if isinstance(outcome, Rejected) else outcome
+        yield kind, time.perf_counter() - started_s
         started_s = time.perf_counter()
 
 

@@ -64,10 +64,11 @@ class ImagePath:
         item: WellImage | Rejected,
         analysis: Callable[[], "Analysis"],
         plate_map: PlateMap | None,
-    ) -> Outcome:
+    ) -> Outcome | Rejected:
         """Process one well image, commit its outcome and message, and return the outcome.
 
-        This is the boundary of one image: an image that raises an exception is refused.
+        This is the boundary of one image: an image that raises an exception is refused. The refusal
+        is returned if the image is refused.
 
         Parameters
         ----------
@@ -184,7 +185,7 @@ class ImagePath:
             return image
         return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
 
-    def _refuse(self, rejected: Rejected) -> Outcome:
+    def _refuse(self, rejected: Rejected) -> Rejected:
         message = RejectedData(
             plate=rejected.plate,
             well=rejected.well,
@@ -192,7 +193,7 @@ class ImagePath:
             reason=rejected.reason,
         )
         self.store.add_rejected(rejected, message, self.clock())
-        return Outcome.REJECTED
+        return rejected
 
 
 @dataclass(frozen=True, eq=False)

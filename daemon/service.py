@@ -217,13 +217,19 @@ class Service:
             self._finish(arrival, outcome, plate_map)
             return
 
-    def _finish(self, arrival: Arrival, outcome: Outcome, plate_map: PlateMap | None) -> None:
+    def _finish(
+        self, arrival: Arrival, outcome: Outcome | Rejected, plate_map: PlateMap | None
+    ) -> None:
         """Confirm an image with a committed outcome to the source, and react to it."""
         self.publish_now()
         self.alerts.clear(AlertKind.DISK, "store")
         self.source.done(arrival.item)
         took_s = time.perf_counter() - arrival.since_s
-        self._record(arrival.item, outcome, ms=round(1000 * took_s, 1))
+        ms = round(1000 * took_s, 1)
+        if isinstance(outcome, Rejected):
+            self._record(outcome, Outcome.REJECTED, ms=ms)
+        else:
+            self._record(arrival.item, outcome, ms=ms)
         if isinstance(arrival.item, WellImage) and outcome is Outcome.STORED:
             self._react(arrival.item, plate_map)
 

@@ -1,4 +1,4 @@
-"""The running service deletes old data by itself, and a client learns of the gap."""
+"""The running service deletes old data every day, and a client learns of the gap."""
 
 import json
 import sys

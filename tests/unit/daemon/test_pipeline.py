@@ -29,7 +29,7 @@ from schemas.plate_map import PlateMap
 from schemas.quality import Flag
 from schemas.ranking import Condition, Ranking
 from schemas.tissue import Segmentation, Unsure
-from schemas.well_image import WellImage
+from schemas.well_image import Rejected, WellImage
 from store.sql_store import SqlStore
 from tests import samples
 from tests.stored import all_ended_files
@@ -89,7 +89,11 @@ def image_path(
 
 def process(path: ImagePath, image: WellImage, plate_map: PlateMap | None) -> Outcome:
     """Analyse and process an image on this thread."""
-    return path.process(image, partial(path.analyse, image), plate_map)
+    outcome = path.process(image, partial(path.analyse, image), plate_map)
+    if isinstance(outcome, Rejected):
+        assert outcome.files == image.files
+        return Outcome.REJECTED
+    return outcome
 
 
 UNEXPECTED = [ZeroDivisionError("float division by zero"), OverflowError("date"), KeyError("a")]
