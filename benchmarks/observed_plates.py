@@ -123,7 +123,7 @@ def plan_observation(
     elif variant == "weak" and mechanism is not None:
         plate = _with_weak_kills(plate, mechanism)
     elif variant == "wide":
-        plate = replace(plate, size_spread=WIDE_SIZE_SPREAD)
+        plate = replace(plate, growth=replace(plate.growth, spread=WIDE_SIZE_SPREAD))
     elif variant == "daily":
         days = tuple(range(DOSED_ON_DAY, READOUT_DAY + 1))
     return VirtualMicroscope(plate, SIZE_PX), days

@@ -21,7 +21,7 @@ from simulation.random_numbers import RandomPurpose, random_generator
 from simulation.scene import Floats, Scene, smooth_noise
 from simulation.tissue import FIELD_UM
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 PLANES = 3
 _DARK_LEVEL = np.float32(0.01)  # of the camera's range
 _NOISE_MARGIN_PX = 64

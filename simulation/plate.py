@@ -10,6 +10,7 @@ import numpy as np
 from schemas.plate_map import Group
 from schemas.treatment import Dose, Treatment
 from schemas.well import well_at
+from simulation.growth import Growth, draw_growth
 from simulation.kinds import DeathMechanism, Layout, Mechanism
 from simulation.random_numbers import RandomPurpose, random_generator
 
@@ -113,7 +114,7 @@ class VirtualPlate:
     index: int
     seeded_at: datetime
     wells: tuple[WellPlan, ...]
-    size_spread: float = 0.06  # standard deviation between wells of the log radius
+    growth: Growth  # of untreated tissue
     edge_effect: float = 0.0  # of the log radius of wells at the edge of the inner 60
     column_effect: float = 0.0  # of the log radius from the middle to the last column
     is_divided: bool = False  # layout DIVIDED
@@ -182,7 +183,7 @@ def plan_plate(
     mechanism: DeathMechanism | None = None,
     layout: Layout = Layout.SCREEN,
     mechanisms: Sequence[DeathMechanism] = tuple(Mechanism),
-    arrest_emax: float = 0.75,
+    growth: Growth | None = None,
 ) -> VirtualPlate:
     """Return plate number ``index`` of a seed as VirtualPlate.
 
@@ -195,17 +196,18 @@ def plan_plate(
         order.
     layout
         Treatment groups of the wells.
-    arrest_emax
-        Largest kill of growth arrest, 0…1: the share of the tissue on the readout day that has
-        grown since dosing.
+    growth
+        Growth of untreated tissue; without it, that of a random measured seeding. Growth arrest
+        removes at most the tissue that has grown since dosing.
     """
     rng = random_generator(seed, RandomPurpose.PLAN, index)
+    growth = growth or draw_growth(random_generator(seed, RandomPurpose.SEEDING, index))
     chosen = tuple(mechanisms) if mechanism is None else (mechanism,)
     is_divided = layout is Layout.DIVIDED
     compounds, treatments = (
-        _choose_combination(rng, chosen, arrest_emax)
+        _choose_combination(rng, chosen, growth.arrest_emax)
         if is_divided
-        else _choose_treatments(rng, chosen, layout, arrest_emax)
+        else _choose_treatments(rng, chosen, layout, growth.arrest_emax)
     )
     positions = _choose_halves(rng) if is_divided else _choose_positions(rng, layout)
     replicates = len(positions.screening) // len(treatments)
@@ -235,6 +237,7 @@ def plan_plate(
         index=index,
         seeded_at=_FIRST_SEEDING + timedelta(days=index - 1),
         wells=tuple(sorted(wells, key=lambda plan: plan.key)),
+        growth=growth,
         edge_effect=edge,
         column_effect=column,
         is_divided=is_divided,

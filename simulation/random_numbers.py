@@ -16,6 +16,7 @@ class RandomPurpose(StrEnum):
     REPLICATE = "replicate"
     ASSAY = "assay"
     LINE = "line"
+    SEEDING = "seeding"
     GROWTH = "growth"
     OUTLINE = "outline"
     PIECES = "pieces"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulation.kinds import Mechanism
-from simulation.plate import DOSED_ON_DAY, VirtualPlate, WellPlan
+from simulation.plate import VirtualPlate, WellPlan
 from simulation.random_numbers import RandomPurpose, random_generator
 
 FIELD_UM = 1395.0
@@ -25,8 +25,6 @@ class CellLine:
     They differ much between cell lines and patients and little between the wells of a plate.
     """
 
-    radius_um: float  # on the dosing day
-    doubling_days: float  # of the volume
     opacity: float  # natural-log optical density through the centre
     opacity_power: (
         float  # exponent of the thickness: 1 for a solid ball, less for a flatter profile
@@ -71,8 +69,6 @@ def choose_cell_line(plate: VirtualPlate) -> CellLine:
     """Return the random CellLine of a VirtualPlate, given by its seed and index."""
     rng = random_generator(plate.seed, RandomPurpose.LINE, plate.index)
     return CellLine(
-        radius_um=float(rng.uniform(150, 190)),
-        doubling_days=float(rng.uniform(1.45, 1.65)),
         opacity=float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
         opacity_power=float(rng.uniform(0.4, 1.0)),
         rim=float(rng.uniform(0.6, 1.8)),
@@ -91,7 +87,7 @@ def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLin
     """
     rng = random_generator(plate.seed, RandomPurpose.GROWTH, plate.index, plan.key)
     size, pace, opacity, grain, outline, litter = np.exp(  # factors of this well
-        rng.normal(0, (plate.size_spread, 0.05, 0.06, 0.08, 0.2, 0.15))
+        rng.normal(0, (plate.growth.spread, 0.06, 0.06, 0.08, 0.2, 0.15))
     )
     lobes = _lobes(rng, line.lobes)
     home = rng.normal(0, 40, 2)
@@ -100,10 +96,8 @@ def simulate_tissue(plate: VirtualPlate, plan: WellPlan, day: int, line: CellLin
     )
     off_centre = home + drift
     off_centre *= min(1.0, _MAX_OFF_CENTRE_UM / float(np.hypot(*off_centre)))
-    doublings = (day - DOSED_ON_DAY) * pace / line.doubling_days
     looseness = float(np.exp(-(day - 1) / 1.2))  # seeded cells aggregate in the first days
-    radius = line.radius_um * size * 2 ** (doublings / 3) * (1 + 0.8 * looseness)
-    radius *= plate.place_factor(plan)
+    radius = plate.growth.radius_um(day, float(pace)) * float(size) * plate.place_factor(plan)
     untreated = Tissue(
         seed=plate.seed,
         plate_index=plate.index,

@@ -14,10 +14,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulation.growth import Growth, draw_growth
 from simulation.kinds import DeathMechanism, HiddenMechanism, Layout, Mechanism, RendererName
 from simulation.laboratories.coupling import Coupling, draw_coupling
 from simulation.laboratories.growing_front import GrowingFront
-from simulation.laboratories.growth import Growth, draw_growth
 from simulation.laboratories.packed_cells import PackedCells
 from simulation.laboratories.renderer import DrawnField, Renderer
 from simulation.laboratories.shaded_ball import ShadedBall
@@ -100,12 +100,6 @@ class Laboratory:
     mechanisms: tuple[DeathMechanism, ...]  # of the compounds of a plate with mixed mechanisms
 
     @property
-    def arrest_emax(self) -> float:
-        """Largest kill of growth arrest: share of the tissue that has grown since dosing."""
-        grown = self.growth.radius_um(READOUT_DAY) / self.growth.radius_um(DOSED_ON_DAY)
-        return 1 - grown**-3
-
-    @property
     def description(self) -> str:
         """One line with the seed, the renderer, the growth and the mechanisms."""
         return (
@@ -149,7 +143,7 @@ class Laboratory:
                 mechanism=mechanism,
                 layout=layout,
                 mechanisms=self.mechanisms,
-                arrest_emax=self.arrest_emax,
+                growth=self.growth,
             )
             for index in range(first, first + count)
         )

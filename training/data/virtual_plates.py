@@ -52,6 +52,7 @@ _STREAM = 7  # separates these random numbers from those of the plate
 _SIZES_PX = (400, 512, 512, 640)
 _VARIED_LINE_SHARE = 0.7  # share of plates whose cell line is varied beyond the simulated ones
 _OTHER_DAYS = (3, 4, 5, 6, 8, 9)
+_RADII_UM = 75.0, 300.0  # of untreated tissue on the dosing day
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def crop_virtual_plate(
 
 def _crop_wells(plate: VirtualPlate, cropping: Cropping, wells: VirtualWells) -> Iterator[WellCrop]:
     rng = np.random.default_rng([_STREAM, plate.seed])
+    plate = replace(plate, growth=plate.growth.resized(float(rng.uniform(*_RADII_UM))))
     line = _vary_line(rng, choose_cell_line(plate))
     size_px = int(rng.choice(_SIZES_PX))
     conditions = _random_imaging_conditions(rng, plate)
@@ -141,7 +143,6 @@ def _vary_line(rng: np.random.Generator, line: CellLine) -> CellLine:
         return line
     return replace(
         line,
-        radius_um=float(rng.uniform(110, 230)),
         opacity=float(line.opacity * np.exp(rng.normal(0, 0.5))),
         rim=float(line.rim * np.exp(rng.normal(0, 0.3))),
         grain=float(line.grain * np.exp(rng.normal(0, 0.3))),

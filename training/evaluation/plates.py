@@ -34,7 +34,15 @@ _WHITE = 255
 _IMAGE_CODE = (
     *(
         f"simulation/{part}"
-        for part in ("plate", "random_numbers", "tissue", "scene", "optics", "microscope")
+        for part in (
+            "growth",
+            "microscope",
+            "optics",
+            "plate",
+            "random_numbers",
+            "scene",
+            "tissue",
+        )
     ),
     "acquisition/downscaling",
     "acquisition/quality",

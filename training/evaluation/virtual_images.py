@@ -16,7 +16,10 @@ IMAGE_CODE: Final = (
     *sorted((_ROOT / "simulation" / "laboratories").glob("*.py")),
     *sorted((_ROOT / "inference" / "tissue").glob("*.py")),
     _ROOT / "inference" / "encoding" / "preprocessing.py",
-    _ROOT / "acquisition" / "quality.py",
+    *(
+        _ROOT / "acquisition" / name
+        for name in ("downscaling.py", "quality.py", "saturation.py", "sharpness.py")
+    ),
 )
 """Files that decide the images, the measures and the embedded fields of virtual wells.
 

@@ -17,6 +17,7 @@ from simulation.tissue import CellLine, Tissue, choose_cell_line, simulate_tissu
 from training.data.seeds import FIRST_TRAINING_SEED
 
 _SIZE_PX = 448  # side of a rendered image
+_RADII_UM = 75.0, 300.0  # of untreated tissue on the dosing day
 _EXAMPLES_PER_PLANE = 2
 _EMPTY_SHARE = 0.12
 _IN_PIECES_SHARE = 0.15
@@ -60,6 +61,7 @@ def make_training_batch(seed: int, step: int, batch: int, side_px: int) -> tuple
 def _render_images(rng: np.random.Generator, wells: int) -> Iterator[LabelledImage]:
     """Render every plane of some random wells of one random plate."""
     plate = plan_plate(FIRST_TRAINING_SEED + int(rng.integers(900_000)))
+    plate = replace(plate, growth=plate.growth.resized(float(rng.uniform(*_RADII_UM))))
     for plan in rng.choice(np.array(plate.wells, dtype=object), wells, replace=False):
         tissue = _vary_tissue(
             rng, simulate_tissue(plate, plan, int(rng.choice(CULTURE_DAYS)), _vary_line(rng, plate))
@@ -88,7 +90,6 @@ def _vary_line(rng: np.random.Generator, plate: VirtualPlate) -> CellLine:
     line = choose_cell_line(plate)
     return replace(
         line,
-        radius_um=float(rng.uniform(90, 260)),
         opacity=float(np.exp(rng.uniform(np.log(0.06), np.log(3.0)))),
         opacity_power=float(rng.uniform(0.2, 1.2)),
         rim=float(rng.uniform(0.3, 3.0)),

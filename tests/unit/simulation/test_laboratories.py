@@ -10,8 +10,8 @@ import pytest
 
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import Measures, measure_tissue
+from simulation.growth import MEASURED_GROWTH
 from simulation.kinds import HiddenMechanism, Mechanism, RendererName
-from simulation.laboratories.growth import MEASURED_GROWTH
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
 from simulation.microscope import Fault, PlateMicroscope
 from simulation.plate import CULTURE_DAYS, DOSED_ON_DAY, READOUT_DAY, WellPlan, select_wells

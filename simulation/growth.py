@@ -42,6 +42,16 @@ class Growth:
         days = _LATER_DAY - _REFERENCE_DAY
         return days * math.log(2) / (3 * math.log(self.day_10_um / self.day_7_um))
 
+    @property
+    def arrest_emax(self) -> float:
+        """Largest kill of growth arrest: share of the tissue on day 10 that grew after day 7."""
+        return 1 - (self.radius_um(_LATER_DAY) / self.radius_um(_REFERENCE_DAY)) ** -3
+
+    def resized(self, day_7_um: float) -> "Growth":
+        """Return the same relative growth with another median radius in µm on day 7."""
+        ratio = day_7_um / self.day_7_um
+        return replace(self, day_7_um=day_7_um, day_10_um=self.day_10_um * ratio)
+
     def _slowed(self, day: float) -> float:
         """Return the days since day 7, shortened by the slowing."""
         return (1 - math.exp(-self.slowing_per_day * (day - _REFERENCE_DAY))) / self.slowing_per_day
