@@ -508,7 +508,15 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
     replicates = residuals.replicates
     if replicates is None:
         replicates = np.arange(len(residual))
-    metric = CombinedLength.fit(residual, noise, residuals.reduced.parts, replicates)
+    metric = CombinedLength.fit(
+        residual,
+        lambda matrix: residuals.estimate_noise(
+            residual[training_wells] @ matrix,
+            [(rows @ matrix, similarity) for rows, similarity in earlier],
+        ),
+        residuals.reduced.parts,
+        replicates,
+    )
     readout = residuals.reduced.readout
     earlier_lengths = [metric.lengths(rows) for rows, _ in earlier]
     return _Lengths(
@@ -527,5 +535,5 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
             [np.empty(0), *(np.full(len(rows), similarity) for rows, similarity in earlier)]
         ),
         metric=metric,
-        embedding_share=metric.embedding_share(residual, residuals.reduced.embedded),
+        embedding_share=metric.embedding_share(residual),
     )

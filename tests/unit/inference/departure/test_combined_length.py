@@ -57,10 +57,20 @@ def correlations(hidden: list[bool]) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("hidden", [VISIBLE, THIRD_HIDDEN, ALL_HIDDEN])
-def test_both_is_nearly_as_good_as_the_better_part(hidden: list[bool]) -> None:
-    found = correlations(hidden)
-    assert found["both"] >= max(found["embedding"], found["measures"]) - 0.02
+def test_an_embedding_that_repeats_the_measures_changes_the_order_little() -> None:
+    found = correlations(VISIBLE)
+    assert found["both"] >= found["measures"] - 0.02
+
+
+def test_the_unique_part_of_the_embedding_adds_hidden_effects_to_the_measures() -> None:
+    found = correlations(THIRD_HIDDEN)
+    assert found["both"] > found["measures"] + 0.2
+
+
+def test_the_embedding_alone_counts_if_the_measures_show_no_effect() -> None:
+    found = correlations(ALL_HIDDEN)
+    assert found["both"] == found["embedding"]
+    assert found["measures"] < found["embedding"] - 0.5
 
 
 def test_the_embedding_contributes_most_to_hidden_treatments_and_less_to_others() -> None:
@@ -78,17 +88,19 @@ def noisy_embedding(seed: int = 0) -> Trajectories:
     )
 
 
-def test_an_embedding_of_noise_leaves_the_scores_of_the_measures() -> None:
-    result = departures(noisy_embedding())
-    np.testing.assert_allclose(result.scores, departures(noisy_embedding(), "measures").scores)
-    np.testing.assert_array_equal(result.embedding_share, 0.0)
+def test_an_embedding_of_noise_hardly_changes_the_scores_of_the_measures() -> None:
+    result, measures = (
+        departures(noisy_embedding(), representation) for representation in ("both", "measures")
+    )
+    assert spearmanr(result.scores, measures.scores).statistic > 0.95
+    assert result.embedding_share.max() < 0.05
 
 
 def test_measures_of_noise_leave_the_scores_of_the_embedding() -> None:
     hidden = with_hidden(KILLS.tolist(), ALL_HIDDEN)
     result = departures(hidden)
     np.testing.assert_allclose(result.scores, departures(hidden, "embedding").scores)
-    np.testing.assert_array_equal(result.embedding_share, 1.0)
+    np.testing.assert_allclose(result.embedding_share, 1.0)
 
 
 def test_without_any_effect_both_parts_count() -> None:
@@ -118,9 +130,9 @@ def test_plates_without_replicates_are_scored_by_the_differences_between_wells()
     kill = np.repeat(KILLS, 3)
     found = {
         representation: spearmanr(departures(single, representation).scores[18:], kill).statistic
-        for representation in ("embedding", "measures", "both")
+        for representation in ("measures", "both")
     }
-    assert found["both"] >= max(found["embedding"], found["measures"]) - 0.02
+    assert found["both"] > found["measures"] + 0.2
 
 
 def has_call(nothing: Trajectories, rng: np.random.Generator) -> bool:
