@@ -26,7 +26,7 @@ from inference.tissue.measures import measure_tissue
 from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
-from simulation.kinds import HiddenMechanism, Mechanism
+from simulation.kinds import Mechanism
 from simulation.laboratories.laboratory import LaboratoryMicroscope, draw_laboratory
 from simulation.microscope import VirtualMicroscope
 from simulation.plate import (
@@ -49,12 +49,6 @@ DAILY = tuple(f"daily-{kind}" for kind in SCREENS)
 """The same kinds, imaged on every day from dosing to the readout."""
 WEAK_KILLS = (0.0, 0.15, 0.15, 0.3, 0.5, 0.7, 0.9)  # six wells per treatment, 18 untreated
 LABORATORY_SIZE_PX = 384
-LABORATORY_MECHANISMS: dict[str, tuple[type, ...]] = {
-    "visible": (Mechanism,),
-    "hidden": (HiddenMechanism,),
-    "mixed": (Mechanism, HiddenMechanism),
-}
-"""Mechanisms of a laboratory's compounds, by the name in the kind of a plate."""
 WIDE_SIZE_SPREAD = 0.15  # the area then varies by at least 30 % between wells
 GROWN_DAYS = (READOUT_DAY + 1, READOUT_DAY + 2)
 """Days on which untreated wells have grown more than on the readout day."""
@@ -105,13 +99,12 @@ def plan_observation(
 
     Kinds: a mechanism, ``mixed``, ``daily-<kind>`` (imaged every day from dosing to readout),
     ``weak-<mechanism>`` (:data:`WEAK_KILLS`), ``wide-<kind>`` (sizes differ widely at dosing),
-    ``untreated``, and ``laboratory<number>-<mechanisms>``: a plate of the laboratory of the seed,
-    with the :data:`LABORATORY_MECHANISMS` of its compounds, or ``untreated``.
+    ``untreated``, and ``laboratory-untreated``: a plate of the laboratory of the seed without
+    treatments.
     """
     variant, _, name = kind.rpartition("-")
-    if variant.startswith("laboratory"):
-        number = int(variant.removeprefix("laboratory"))
-        return plan_laboratory(seed, name, number), (DOSED_ON_DAY, READOUT_DAY)
+    if variant == "laboratory":
+        return _untreated_laboratory(seed), (DOSED_ON_DAY, READOUT_DAY)
     mechanism = None if name in ("mixed", "untreated") else Mechanism(name)
     plate = plan_plate(seed, mechanism=mechanism)
     days: tuple[int, ...] = (DOSED_ON_DAY, READOUT_DAY)
@@ -129,19 +122,11 @@ def plan_observation(
     return VirtualMicroscope(plate, SIZE_PX), days
 
 
-def plan_laboratory(seed: int, mechanisms: str, number: int) -> LaboratoryMicroscope:
-    """Return plate ``number`` of the simulated laboratory of a seed, with a set of mechanisms."""
-    laboratory = draw_laboratory(seed)
-    if mechanisms == "untreated":
-        (scope,) = laboratory.plates(1, size_px=LABORATORY_SIZE_PX, first=number)
-        wells = tuple(_as_untreated(plan) for plan in scope.plate.wells)
-        return replace(scope, plate=replace(scope.plate, wells=wells))
-    allowed = LABORATORY_MECHANISMS[mechanisms]
-    chosen = tuple(each for each in laboratory.mechanisms if isinstance(each, allowed))
-    (scope,) = replace(laboratory, mechanisms=chosen).plates(
-        1, size_px=LABORATORY_SIZE_PX, first=number
-    )
-    return scope
+def _untreated_laboratory(seed: int) -> LaboratoryMicroscope:
+    """Return a plate without treatments of the simulated laboratory of a seed."""
+    (scope,) = draw_laboratory(seed).plates(1, size_px=LABORATORY_SIZE_PX)
+    wells = tuple(_as_untreated(plan) for plan in scope.plate.wells)
+    return replace(scope, plate=replace(scope.plate, wells=wells))
 
 
 def _as_untreated(plan: WellPlan) -> WellPlan:

@@ -130,6 +130,21 @@ class LaboratoryPlate:
         """(N,) True for untreated wells."""
         return np.array([group is Group.UNTREATED for group in self.groups])
 
+    def select(self, kept: Bools) -> "LaboratoryPlate":
+        """Return the plate with the wells of a mask (N,) alone."""
+        rows = np.flatnonzero(kept)
+        return replace(
+            self,
+            wells=tuple(self.wells[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+            treatments=tuple(self.treatments[row] for row in rows),
+            mechanisms=tuple(self.mechanisms[row] for row in rows),
+            kill=self.kill[kept],
+            measures=self.measures[kept],
+            parameters=self.parameters[kept],
+            features={name: values[kept] for name, values in self.features.items()},
+        )
+
     def trajectories(self, representation: Representation, encoder: str) -> Trajectories:
         """Return the trajectories of the wells with the embedding of a named encoder."""
         embedding = self.features[encoder] if representation != "measures" else np.empty(0)

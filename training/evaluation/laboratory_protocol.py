@@ -8,7 +8,7 @@ assays of the tested laboratory. Scores are computed by the code of the service.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -125,22 +125,7 @@ def plan_folds(laboratories: Sequence[Laboratory]) -> list[Fold]:
 
 def without_mechanism(plate: LaboratoryPlate, mechanism: str) -> LaboratoryPlate:
     """Return a plate without the wells that were treated by a compound of one mechanism."""
-    kept = np.array([each != mechanism for each in plate.mechanisms])
-
-    def select(values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(value for value, is_kept in zip(values, kept, strict=True) if is_kept)
-
-    return replace(
-        plate,
-        wells=select(plate.wells),
-        groups=tuple(group for group, is_kept in zip(plate.groups, kept, strict=True) if is_kept),
-        treatments=select(plate.treatments),
-        mechanisms=select(plate.mechanisms),
-        kill=plate.kill[kept],
-        measures=plate.measures[kept],
-        parameters=plate.parameters[kept],
-        features={name: rows[kept] for name, rows in plate.features.items()},
-    )
+    return plate.select(np.array([each != mechanism for each in plate.mechanisms]))
 
 
 def well_groups(mechanisms: Sequence[str], left_out: str) -> dict[str, Bools]:
