@@ -56,12 +56,12 @@ def virtual_stack(
 @pytest.mark.parametrize(
     ("focus_um", "day"), [(-27.0, 1), (3.0, 5), (30.0, 10), (-70.0, 3), (66.0, 8)]
 )
-def test_focus_is_found_within_8_um_in_a_scan_with_15_um_steps(
+def test_focus_is_found_within_10_um_in_a_scan_with_15_um_steps(
     optics: OpticsName, focus_um: float, day: int
 ) -> None:
     focus = find_focus(virtual_stack(focus_um, optics, day=day), HEIGHTS_UM)
     assert (focus.found, focus.at_edge) == (True, False)
-    assert focus.z_um == pytest.approx(focus_um, abs=8)
+    assert focus.z_um == pytest.approx(focus_um, abs=10)
 
 
 @pytest.mark.parametrize("handedness", [1, -1])
