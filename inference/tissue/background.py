@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.quantiles import quantiles
+
 _BLOCKS = 32  # per side of the image; the surface is fitted to their means
 _ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)
 """Order of the polynomial in each round of the fit.
@@ -62,7 +64,7 @@ def fit_light_surface(
         np.float64
     )
     rough = block_means(texture).ravel()
-    usual = np.quantile(rough[inside > 0.5], 0.3) + 1e-4  # noqa: PLR2004 - half a block
+    usual = quantiles(rough[inside > 0.5], 0.3)[0] + 1e-4  # noqa: PLR2004 - half a block
     prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
     weight = prior
     for _ in range(_ENVELOPE_ROUNDS if from_above else 0):
@@ -70,7 +72,7 @@ def fit_light_surface(
         weight = prior * np.where(residual > 0, 1.0, _WEIGHT_BELOW_ENVELOPE)
     surface = level
     for highest in _ORDERS:
-        covered = float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
+        covered = from_above and float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
         order = min(highest, 1) if from_above and covered < _MIN_COVER else highest
         surface = _weighted_surface(level, weight, order)
         residual = level - surface

@@ -21,7 +21,9 @@ from inference.tissue.masks import (
     fill_lumens,
     label_parts,
     open_mask,
+    select_parts,
 )
+from inference.tissue.quantiles import label_quantiles, quantiles
 
 MIN_LUMEN_SOLIDITY: Final = 0.85
 """Smallest solidity of a body with a dark rim, or of its bright middle.
@@ -86,7 +88,7 @@ class CandidateRegions:
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
         """Return the mask, (h, w), of the regions that are True in ``chosen``, (labels,)."""
-        return np.asarray((chosen & (np.arange(len(chosen)) > 0)).take(self.labels))
+        return select_parts(self.labels, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +120,14 @@ class _Regions:
 
     def with_edge(self) -> Bools:
         """Return the mask, (h, w), of the regions that have an edge."""
-        return np.asarray((self.has_edge & (np.arange(len(self.has_edge)) > 0)).take(self.labels))
+        return select_parts(self.labels, self.has_edge)
 
 
 def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
     """Return the _EdgeSlopes of a plane, with the steepest slope in a square of ``side_px``."""
     steepest = cv2.dilate(coarse.slope, np.ones((side_px, side_px), np.uint8))
     free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
-    floor = float(np.median(steepest[::4, ::4][free])) if free.mean() > _MIN_FREE_SHARE else 0.0
+    floor = quantiles(steepest[::4, ::4][free], 0.5)[0] if free.mean() > _MIN_FREE_SHARE else 0.0
     return _EdgeSlopes(np.asarray(steepest, np.float32), floor)
 
 
@@ -228,7 +230,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
         half_width_px=np.array([0.0, *half_width]),
         distance=np.asarray(distance, np.float32),
         edge=edge,
-        sharpest_edge=label_quantiles(label, steepest, count),
+        sharpest_edge=label_quantiles(label, steepest, _SHARPEST, count),
         has_edge=edge > slopes.least,
     )
 
@@ -349,14 +351,6 @@ def _means(
     chosen = label[counted]
     pixels = np.maximum(np.bincount(chosen, minlength=count), 1)
     return np.asarray(np.bincount(chosen, values[counted], count) / pixels)
-
-
-def label_quantiles(label: npt.NDArray[np.integer], values: Floats, count: int) -> Numbers:
-    """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
-    ordered = np.append(values[np.lexsort((values, label))], 0.0)
-    pixels = np.bincount(label, minlength=count)
-    place = np.cumsum(pixels) - pixels + (_SHARPEST * np.maximum(pixels - 1, 0)).astype(int)
-    return np.where(pixels > 0, ordered[place], 0.0).astype(np.float64)
 
 
 def _elongation(

@@ -19,6 +19,7 @@ from inference.tissue.drops import find_drops
 from inference.tissue.fibres import find_fibres, find_fibres_of_body
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
+from inference.tissue.quantiles import quantiles
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
@@ -176,8 +177,8 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
     steepest = cv2.dilate(coarse.slope * transmitted, np.ones((11, 11), np.uint8))
     outline = tissue & ~erode_mask(tissue, 2)
-    slopes = np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS))
-    median, sharpest = (depth / np.maximum(slopes, 1e-6)).tolist()
+    slopes = quantiles(steepest[outline], 0.5, _SHARPEST_PARTS)
+    median, sharpest = (depth / max(slope, 1e-6) for slope in slopes)
     return OutlineEdge(
         width_px=median,
         blurred=sharpest > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS,

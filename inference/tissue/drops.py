@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.candidate_regions import label_quantiles
 from inference.tissue.coarse_plane import SIDE_PX
 from inference.tissue.masks import erode_mask, label_parts
+from inference.tissue.quantiles import label_quantiles
 
 _MAX_EDGE_WIDTH = 1.5
 """Width of an edge relative to that of the largest piece of tissue, at the sharpest tenth of each.
@@ -18,6 +18,7 @@ _MAX_AREA = 0.5  # of the largest piece; a larger one is a body at another heigh
 _MIN_AREA = 0.0004  # of the field; the edge of a single cell is too short
 _MIN_LOST_LIGHT = 0.1  # share that a drop takes away; the edge of noise in a cloud is no edge
 _SMOOTHING_PX = 0.75  # reduced pixels; less is noise
+_SHARPEST = 0.9  # quantile of the slopes along an outline
 _EDGE_REACH_PX = 5  # side of the square around an outline in which the edge is
 
 Floats = npt.NDArray[np.float32]
@@ -95,7 +96,7 @@ def _measure_edges(
     """
     count, mask = len(measured), measured[labels]
     edge = mask & ~erode_mask(labels > 0, 1)
-    slope = label_quantiles(labels[edge], steepest[edge], count)
+    slope = label_quantiles(labels[edge], steepest[edge], _SHARPEST, count)
     label, lost = labels[mask].astype(np.intp), np.maximum(1 - transmitted[mask], 0)
     total, squares = (np.bincount(label, light, count) for light in (lost, lost * lost))
     light = np.asarray(squares / np.maximum(total, 1e-6))
