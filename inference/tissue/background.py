@@ -32,7 +32,8 @@ _POWERS = [(power, total - power) for total in range(4) for power in range(total
 _TERMS = np.stack([_X**x_power * _Y**y_power for x_power, y_power in _POWERS], axis=-1).reshape(
     -1, len(_POWERS)
 )  # (blocks, terms), terms in ascending order
-_TERM_COUNTS = (1, 3, 6, 10)  # number of terms up to an order
+_TERMS_UP_TO = [np.ascontiguousarray(_TERMS[:, :count].T) for count in (1, 3, 6, 10)]
+"""Terms of each order and all lower ones, (terms, blocks)."""
 
 
 def fit_light_surface(
@@ -88,14 +89,10 @@ def _weighted_surface(
     level: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], order: int
 ) -> npt.NDArray[np.float64]:
     """Return the polynomial surface of an order, (blocks,), fitted to levels with weights."""
-    terms = _TERMS[:, : _TERM_COUNTS[order]]
-    weighted = terms * weight[:, None]
-    return np.asarray(
-        terms
-        @ np.linalg.solve(
-            weighted.T @ terms + 1e-3 * np.eye(_TERM_COUNTS[order]), weighted.T @ level
-        )
-    )
+    terms = _TERMS_UP_TO[order]
+    weighted = terms * weight
+    penalty = 1e-3 * np.eye(len(terms))
+    return np.asarray(np.linalg.solve(weighted @ terms.T + penalty, weighted @ level) @ terms)
 
 
 def refine_light_surface(

@@ -19,6 +19,7 @@ from inference.tissue.masks import (
     erode_mask,
     fill_holes,
     fill_lumens,
+    label_areas,
     label_parts,
     open_mask,
     select_parts,
@@ -189,8 +190,7 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     all others together.
     """
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
-    labels, stats = label_parts(dark)
-    area = stats[:, cv2.CC_STAT_AREA]
+    labels, area = label_areas(dark)
     area[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
     wide = area[1:][area[1:] > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
@@ -214,9 +214,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
     labels, stats = label_parts(solid)
     count = len(stats)
-    distance = cv2.distanceTransform(
-        cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
-    )[1:-1, 1:-1]
+    distance = cv2.distanceTransform(solid.view(np.uint8), cv2.DIST_L2, 3)
     half_width = [
         float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()
     ]

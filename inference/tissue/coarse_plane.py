@@ -253,8 +253,9 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
 
 def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:
     """Return the share of the smooth pixels, (h, w), whose light a surface describes."""
-    near = np.abs(log_light - surface)[::2, ::2] < _FITTED
-    return float(near[smooth[::2, ::2]].mean()) if smooth[::2, ::2].any() else 1.0
+    counted = smooth[::2, ::2]
+    near = np.abs(log_light[::2, ::2] - surface[::2, ::2]) < _FITTED
+    return float(near[counted].mean()) if counted.any() else 1.0
 
 
 def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:

@@ -74,7 +74,7 @@ def open_mask(mask: Bools, radius_px: float) -> Bools:
 
 def fill_holes(mask: Bools) -> Bools:
     """Return the mask with all pixels filled that cannot be reached from outside the image."""
-    box = _box(mask, 0)
+    box = _box(mask, 1)
     free = cv2.copyMakeBorder((~mask[box]).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
     filled = np.zeros_like(mask)
@@ -159,11 +159,30 @@ def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int3
     columns of the statistics are OpenCV's ``CC_STAT_LEFT``, ``_TOP``, ``_WIDTH``, ``_HEIGHT`` and
     ``_AREA``.
     """
+    box = _box(mask, 1)
     # This algorithm gives the same parts as OpenCV's default in half of the time.
-    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+    _, found, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask[box].view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
     )
-    return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
+    labels = np.zeros(mask.shape, np.int32)
+    labels[box] = found
+    stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] += (box[1].start, box[0].start)
+    stats[0] = (0, 0, *mask.shape[::-1], mask.size - stats[1:, cv2.CC_STAT_AREA].sum())
+    return labels, np.asarray(stats, np.int32)
+
+
+def label_areas(
+    mask: Bools, connectivity: int = 8
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the labels, (H, W), of the parts of a mask, and their areas by label.
+
+    Label 0 is outside the mask, and its area is 0. ``connectivity`` is 4 if pixels of one part
+    touch each other at a side, and 8 if they touch at a side or a corner.
+    """
+    # OpenCV's functions with statistics take two to six times as long.
+    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
+    labels = np.asarray(found, np.int32)
+    return labels, np.bincount(labels[mask], minlength=count)
 
 
 def label_openings(
@@ -174,10 +193,7 @@ def label_openings(
     Pixels of one part touch each other at a side, so that a line of corners separates openings.
     Label 0 is outside the mask, and its area is 0.
     """
-    # OpenCV's function with statistics takes six times as long.
-    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
-    labels = np.asarray(found, np.int32)
-    return labels, np.bincount(labels.take(np.flatnonzero(mask)), minlength=count)
+    return label_areas(mask, connectivity=4)
 
 
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:

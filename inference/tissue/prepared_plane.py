@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import dilate_mask, label_parts, resize_mask
+from inference.tissue.masks import dilate_mask, label_areas, label_parts, resize_mask
 from inference.tissue.quantiles import quantiles
 
 WORKING_SIDE_PX: Final = 512
@@ -129,7 +129,7 @@ def _burned_in_marks(plane: Plane) -> Bools:
         (low, plane <= np.uint16(low + tolerance)),
         (high, plane >= np.uint16(np.ceil(high - tolerance))),
     ):
-        if np.count_nonzero(extreme) >= smallest:
+        if np.count_nonzero(extreme) >= smallest and label_areas(extreme)[1].max() >= smallest:
             different = extreme & _stands_out(plane, value)
             marks |= _drawn_parts(plane, different, float(value), float(span))
     return marks
