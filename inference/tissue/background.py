@@ -78,7 +78,8 @@ def fit_light_surface(
         surface = _weighted_surface(level, weight, order)
         residual = level - surface
         spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3
-        weight = prior / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
+        relative = residual / np.where(residual < 0, 2 * spread, 4 * spread)
+        weight = prior / (1 + relative * relative) ** 2
     fitted = surface.reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
         cv2.resize(fitted, log_light.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
@@ -91,8 +92,10 @@ def _weighted_surface(
     """Return the polynomial surface of an order, (blocks,), fitted to levels with weights."""
     terms = _TERMS_UP_TO[order]
     weighted = terms * weight
-    penalty = 1e-3 * np.eye(len(terms))
-    return np.asarray(np.linalg.solve(weighted @ terms.T + penalty, weighted @ level) @ terms)
+    normal = weighted @ terms.T
+    normal.ravel()[:: len(terms) + 1] += 1e-3  # the diagonal
+    _, factors = cv2.solve(normal, (weighted @ level)[:, None], flags=cv2.DECOMP_CHOLESKY)
+    return np.asarray(factors[:, 0] @ terms)
 
 
 def refine_light_surface(
@@ -114,7 +117,7 @@ def refine_light_surface(
     small = tuple(max(length // 4, 8) for length in log_light.shape[::-1])
     weight = cv2.resize(free.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     difference = cv2.resize(
-        np.where(free, log_light - surface, 0).astype(np.float32),
+        np.where(free, log_light - surface, np.float32(0)),
         small,
         interpolation=cv2.INTER_AREA,
     )

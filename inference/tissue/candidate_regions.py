@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.background import refine_light_surface
-from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, with_surface
+from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, steepest_nearby, with_surface
 from inference.tissue.masks import (
     close_mask,
     dilate_mask,
@@ -62,6 +62,7 @@ _MIN_ARC = 0.3  # share of the circle on which the outline lies
 _SECTOR = np.pi / 18  # smallest part of the arc
 _MIN_CIRCLE_POINTS = 6
 _FLOOR_MARGIN_PX = 6
+_SMALL_EDGE_REACH_PX = 5  # side of the square around the outline of a small body with its edge
 _SHARPEST = 0.9  # quantile of the slopes along an outline
 _OUTLINE_PX = 2  # width of a region's outline
 
@@ -96,7 +97,7 @@ class CandidateRegions:
 class _EdgeSlopes:
     """Slopes of the log light per pixel, to recognise edges."""
 
-    steepest: Floats  # (h, w): largest slope nearby, as texture widens a region beyond its edge
+    steepest: Floats  # (h, w): largest slope nearby
     floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
 
     @property
@@ -124,17 +125,16 @@ class _Regions:
         return select_parts(self.labels, self.has_edge)
 
 
-def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
-    """Return the _EdgeSlopes of a plane, with the steepest slope in a square of ``side_px``."""
-    steepest = cv2.dilate(coarse.slope, np.ones((side_px, side_px), np.uint8))
+def _edge_slopes(coarse: CoarsePlane, steepest: Floats) -> _EdgeSlopes:
+    """Return the _EdgeSlopes of a plane with the steepest slopes nearby, (h, w)."""
     free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
     floor = quantiles(steepest[::4, ::4][free], 0.5)[0] if free.mean() > _MIN_FREE_SHARE else 0.0
-    return _EdgeSlopes(np.asarray(steepest, np.float32), floor)
+    return _EdgeSlopes(steepest, floor)
 
 
 def refine_background(coarse: CoarsePlane) -> CoarsePlane:
     """Return a CoarsePlane whose background is corrected by the free field around its regions."""
-    _, regions = _find_regions(coarse, _edge_slopes(coarse, 11))
+    _, regions = _find_regions(coarse, _edge_slopes(coarse, coarse.steepest))
     free = coarse.field & ~dilate_mask(regions.with_edge(), 2 * _CELL_GAP_PX)
     refined = refine_light_surface(coarse.log_light, coarse.surface, free, SIDE_PX / 12)
     return with_surface(coarse, refined)
@@ -145,7 +145,7 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
 
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
-    return _measure_regions(*_find_regions(coarse, _edge_slopes(coarse, 11)), coarse)
+    return _measure_regions(*_find_regions(coarse, _edge_slopes(coarse, coarse.steepest)), coarse)
 
 
 def _find_regions(coarse: CoarsePlane, slopes: _EdgeSlopes) -> tuple[Bools, _Regions]:
@@ -178,7 +178,7 @@ def remove_scratches(regions: CandidateRegions, coarse: CoarsePlane) -> Candidat
         return regions
     differs = coarse.differs & (regions.labels > 0)
     differs &= open_mask(differs, _SCRATCH_HALF_WIDTH_PX) | ~regions.mask(scratched)
-    regions_left = _outline_regions(_solid(differs), _edge_slopes(coarse, 11))
+    regions_left = _outline_regions(_solid(differs), _edge_slopes(coarse, coarse.steepest))
     return _measure_regions(differs, regions_left, coarse)
 
 
@@ -199,12 +199,18 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     lumens = fill_lumens(rims, MIN_LUMEN_SOLIDITY) & ~rims
     closed = fill_lumens(close_mask(dark | lumens, 1), MIN_LUMEN_SOLIDITY)
     solid = open_mask(closed, _SMALL_BODY_PX)
-    return _measure_regions(dark, _outline_regions(solid, _edge_slopes(coarse, 5)), coarse)
+    return _measure_regions(
+        dark,
+        _outline_regions(
+            solid, _edge_slopes(coarse, steepest_nearby(coarse.slope, _SMALL_EDGE_REACH_PX))
+        ),
+        coarse,
+    )
 
 
 def has_edge(coarse: CoarsePlane, tissue: Bools) -> bool:
     """Return whether the outline of a tissue, (h, w), has an edge; that of a cloud fades away."""
-    slopes = _edge_slopes(coarse, 11)
+    slopes = _edge_slopes(coarse, coarse.steepest)
     outline = slopes.steepest[tissue & ~erode_mask(tissue, _OUTLINE_PX)]
     edge = len(outline) / max(float((1 / np.maximum(outline, 1e-4)).sum()), 1e-9)
     return edge > slopes.least
@@ -299,11 +305,11 @@ def _cut_rings(
         The reduced plane.
     """
     is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+    y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
     for label in cut[cut > 0]:
         circle = _fit_circle(labels == label)
         if circle is None:
             continue
-        y, x = np.indices(labels.shape, dtype=np.float32)
         middle = np.hypot(x - circle[0], y - circle[1]) < _RING_MIDDLE * circle[2]
         is_ring[label] = (
             middle.any()

@@ -95,6 +95,7 @@ The floor of some plates is as rough, so this is a reason for doubt only.
 """
 _STRONGEST = 0.03  # of the image: where detail is strongest
 _SMOOTHEST = 0.05  # quantile of the texture of the field
+_EDGE_REACH_PX = 11  # side of the square around an outline in which its edge is
 _WALL_MARGIN_PX = 5
 _WALL_REACH_PX = 12  # in which the wall is, beyond the blur of its texture
 _MIN_WALL_DARKNESS = 0.05  # natural log, relative to the light inside the well
@@ -110,6 +111,7 @@ class CoarsePlane:
     log_light: Floats  # natural logarithm of the light
     texture: Floats  # local contrast
     slope: Floats  # of the log light per pixel
+    steepest: Floats  # largest slope nearby, as texture widens a region beyond its edge
     field: Bools  # inside the well
     surface: Floats  # log light without tissue
     darkness: Floats  # natural-log optical density relative to the surface
@@ -198,10 +200,12 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
     smooth = np.asarray(cv2.GaussianBlur(log_light, (0, 0), _SMOOTHING_PX), np.float32)
     unevenness, usual_unevenness = _unevenness(smooth)
+    slope = _slope(smooth)
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
-        slope=_slope(smooth),
+        slope=slope,
+        steepest=steepest_nearby(slope, _EDGE_REACH_PX),
         field=~resize_mask(prepared.marks, log_light.shape),
         surface=log_light,
         darkness=log_light,
@@ -323,7 +327,8 @@ def _deviation(detail: Floats, side_px: int, step_px: int = 1) -> Floats:
     """
     mean_square = cv2.blur(detail * detail, (side_px, side_px))[::step_px, ::step_px]
     # The running sums of the blur are rounded, and may be slightly below zero.
-    return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
+    positive = np.maximum(mean_square, 0)
+    return np.asarray(np.sqrt(positive, out=positive), np.float32)
 
 
 def _unevenness(smooth: Floats) -> tuple[float, float]:
@@ -337,6 +342,11 @@ def _unevenness(smooth: Floats) -> tuple[float, float]:
     wide = cv2.resize(wide, smooth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     smoothest, usual = quantiles(_deviation(smooth - wide, 9, 2), _SMOOTHEST, 0.3)
     return smoothest, usual
+
+
+def steepest_nearby(slope: Floats, side_px: int) -> Floats:
+    """Return the largest slope, (h, w), in a square of ``side_px`` around each pixel."""
+    return np.asarray(cv2.dilate(slope, np.ones((side_px, side_px), np.uint8)), np.float32)
 
 
 def _slope(smooth: Floats) -> Floats:

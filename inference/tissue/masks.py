@@ -1,5 +1,7 @@
 """Morphological operations on boolean masks, (H, W); radii are in pixels of the mask."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +14,15 @@ _LARGEST_ELLIPSE_PX, _LARGEST_BALL_PX = 4.5, 10.0
 
 Beyond them a distance transform is faster than a structuring element.
 """
+_SMALL_PX = 2.5  # a smaller structuring element takes less time than a bounding box
 _FEW_PARTS = 6  # so many comparisons take less time than looking up each label
 _STRAIGHT_STEP = 0.955  # of the 3 × 3 chamfer distance (Borgefors, CVGIP 34, 344, 1986)
 
 
 def dilate_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask extended by all pixels within a radius of it."""
+    if radius_px < _SMALL_PX:
+        return _dilate(mask, radius_px)
     extended = np.zeros_like(mask)
     box = _box(mask, int(radius_px) + 2)
     extended[box] = _dilate(mask[box], radius_px)
@@ -29,6 +34,8 @@ def erode_mask(mask: Bools, radius_px: float) -> Bools:
 
     The border of the image does not count as outside.
     """
+    if radius_px < _SMALL_PX:
+        return _erode(mask, radius_px)
     eroded = np.zeros_like(mask)
     box = _box(mask, 1)
     eroded[box] = _erode(mask[box], radius_px)
@@ -205,6 +212,7 @@ def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
     )
 
 
+@lru_cache(maxsize=64)
 def _element(radius_px: float) -> npt.NDArray[np.uint8]:
     """Return the structuring element of a radius: an ellipse of at least 3 × 3 pixels, or a ball.
 
