@@ -15,6 +15,7 @@ from inference.tissue.background import refine_light_surface
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, steepest_nearby, with_surface
 from inference.tissue.masks import (
     close_mask,
+    depth_of_mask,
     dilate_mask,
     erode_mask,
     fill_holes,
@@ -220,7 +221,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
     labels, stats = label_parts(solid)
     count = len(stats)
-    distance = cv2.distanceTransform(solid.view(np.uint8), cv2.DIST_L2, 3)
+    distance = depth_of_mask(solid)
     half_width = [
         float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()
     ]
@@ -232,7 +233,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     return _Regions(
         labels=labels,
         half_width_px=np.array([0.0, *half_width]),
-        distance=np.asarray(distance, np.float32),
+        distance=distance,
         edge=edge,
         sharpest_edge=label_quantiles(label, steepest, _SHARPEST, count),
         has_edge=edge > slopes.least,

@@ -93,8 +93,12 @@ def _far_from(core: Mask, spilled: Mask, distance_px: float) -> Mask:
     """Return the spilled tissue that is farther than ``distance_px`` from the core."""
     if not spilled.any():
         return spilled
-    distance = cv2.distanceTransform((~core).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.asarray(spilled & (distance > distance_px))
+    x, y, width, height = cv2.boundingRect((core | spilled).view(np.uint8))
+    window = slice(y, y + height), slice(x, x + width)
+    distance = cv2.distanceTransform((~core[window]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    far = np.zeros_like(spilled)
+    far[window] = spilled[window] & (distance > distance_px)
+    return far
 
 
 def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
@@ -224,9 +228,10 @@ def _spilled_tissue(tissue: Mask, cores: Mask, core: Mask, px_per_cell: float) -
     joined = cv2.dilate(
         whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     )
-    count, labels = cv2.connectedComponents(joined, connectivity=8)
+    count, found = cv2.connectedComponents(joined, connectivity=8)
+    labels = np.asarray(found, np.int32)
     kept = np.bincount(labels[whole], minlength=count) >= _MIN_CLUMP_CELLS * px_per_cell**2
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[border] = False
     kept[labels[core][0]] = True  # the core is in one piece
-    return np.asarray(kept[labels] & tissue & ~cores)
+    return select_parts(labels, kept) & tissue & ~cores

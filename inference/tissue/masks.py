@@ -79,6 +79,17 @@ def open_mask(mask: Bools, radius_px: float) -> Bools:
     return dilate_mask(erode_mask(mask, radius_px), radius_px)
 
 
+def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
+    """Return the distance of each pixel of a mask, (H, W), from its outside; 0 is outside.
+
+    The border of the image does not count as outside.
+    """
+    depth = np.zeros(mask.shape, np.float32)
+    box = _box(mask, 1)
+    depth[box] = cv2.distanceTransform(mask[box].view(np.uint8), cv2.DIST_L2, 3)
+    return depth
+
+
 def fill_holes(mask: Bools) -> Bools:
     """Return the mask with all pixels filled that cannot be reached from outside the image."""
     box = _box(mask, 1)
