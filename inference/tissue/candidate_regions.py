@@ -200,13 +200,8 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     lumens = fill_lumens(rims, MIN_LUMEN_SOLIDITY) & ~rims
     closed = fill_lumens(close_mask(dark | lumens, 1), MIN_LUMEN_SOLIDITY)
     solid = open_mask(closed, _SMALL_BODY_PX)
-    return _measure_regions(
-        dark,
-        _outline_regions(
-            solid, _edge_slopes(coarse, steepest_nearby(coarse.slope, _SMALL_EDGE_REACH_PX))
-        ),
-        coarse,
-    )
+    slopes = _edge_slopes(coarse, steepest_nearby(coarse.slope, _SMALL_EDGE_REACH_PX))
+    return _measure_regions(dark, _outline_regions(solid, slopes), coarse)
 
 
 def has_edge(coarse: CoarsePlane, tissue: Bools) -> bool:
@@ -307,6 +302,7 @@ def _cut_rings(
     """
     is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
     y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    y, x = y.astype(np.float32), x.astype(np.float32)
     for label in cut[cut > 0]:
         circle = _fit_circle(labels == label)
         if circle is None:
