@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.quantiles import quantiles
+
 _BLOCKS = 32  # per side of the image; the surface is fitted to their means
 _ORDERS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3)
 """Order of the polynomial in each round of the fit.
@@ -30,7 +32,8 @@ _POWERS = [(power, total - power) for total in range(4) for power in range(total
 _TERMS = np.stack([_X**x_power * _Y**y_power for x_power, y_power in _POWERS], axis=-1).reshape(
     -1, len(_POWERS)
 )  # (blocks, terms), terms in ascending order
-_TERM_COUNTS = (1, 3, 6, 10)  # number of terms up to an order
+_TERMS_UP_TO = [np.ascontiguousarray(_TERMS[:, :count].T) for count in (1, 3, 6, 10)]
+"""Terms of each order and all lower ones, (terms, blocks)."""
 
 
 def fit_light_surface(
@@ -62,7 +65,7 @@ def fit_light_surface(
         np.float64
     )
     rough = block_means(texture).ravel()
-    usual = np.quantile(rough[inside > 0.5], 0.3) + 1e-4  # noqa: PLR2004 - half a block
+    usual = quantiles(rough[inside > 0.5], 0.3)[0] + 1e-4  # noqa: PLR2004 - half a block
     prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
     weight = prior
     for _ in range(_ENVELOPE_ROUNDS if from_above else 0):
@@ -70,12 +73,13 @@ def fit_light_surface(
         weight = prior * np.where(residual > 0, 1.0, _WEIGHT_BELOW_ENVELOPE)
     surface = level
     for highest in _ORDERS:
-        covered = float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
+        covered = from_above and float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
         order = min(highest, 1) if from_above and covered < _MIN_COVER else highest
         surface = _weighted_surface(level, weight, order)
         residual = level - surface
         spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3
-        weight = prior / (1 + (residual / np.where(residual < 0, 2 * spread, 4 * spread)) ** 2) ** 2
+        relative = residual / np.where(residual < 0, 2 * spread, 4 * spread)
+        weight = prior / (1 + relative * relative) ** 2
     fitted = surface.reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
         cv2.resize(fitted, log_light.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
@@ -86,14 +90,12 @@ def _weighted_surface(
     level: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], order: int
 ) -> npt.NDArray[np.float64]:
     """Return the polynomial surface of an order, (blocks,), fitted to levels with weights."""
-    terms = _TERMS[:, : _TERM_COUNTS[order]]
-    weighted = terms * weight[:, None]
-    return np.asarray(
-        terms
-        @ np.linalg.solve(
-            weighted.T @ terms + 1e-3 * np.eye(_TERM_COUNTS[order]), weighted.T @ level
-        )
-    )
+    terms = _TERMS_UP_TO[order]
+    weighted = terms * weight
+    normal = weighted @ terms.T
+    normal.ravel()[:: len(terms) + 1] += 1e-3  # the diagonal
+    _, factors = cv2.solve(normal, (weighted @ level)[:, None], flags=cv2.DECOMP_CHOLESKY)
+    return np.asarray(factors[:, 0] @ terms)
 
 
 def refine_light_surface(
@@ -115,7 +117,7 @@ def refine_light_surface(
     small = tuple(max(length // 4, 8) for length in log_light.shape[::-1])
     weight = cv2.resize(free.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     difference = cv2.resize(
-        np.where(free, log_light - surface, 0).astype(np.float32),
+        np.where(free, log_light - surface, np.float32(0)),
         small,
         interpolation=cv2.INTER_AREA,
     )

@@ -50,36 +50,39 @@ def _divide_at_necks(depth: npt.NDArray[np.float32], deepest: float) -> Labels:
     """Return the body of each pixel of one part from its depth, (h, w); 0 outside the part."""
     best, bodies = 1, (depth > 0).astype(np.int32)
     for level in _LEVELS:
-        above = depth > level * deepest
-        count, found = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+        above = (depth > level * deepest).view(np.uint8)
+        count, found = cv2.connectedComponents(above, connectivity=8)
+        if count - 1 <= best:
+            continue
         seeds = np.asarray(found, np.int32)
-        peaks = np.zeros(count)
-        np.maximum.at(peaks, seeds[above], depth[above])
-        wide = peaks >= max(_MIN_DEPTH, level / _NECK_TO_BODY) * deepest
+        wide = np.zeros(count, dtype=bool)
+        wide[seeds[depth >= np.float64(max(_MIN_DEPTH, level / _NECK_TO_BODY) * deepest)]] = True
         if np.count_nonzero(wide) > best:
             best = int(np.count_nonzero(wide))
             renumbered = np.where(wide, np.cumsum(wide), 0)[seeds]
-            bodies = np.where(depth > 0, _nearest(renumbered), 0)
+            bodies[depth > 0] = _nearest(renumbered, depth > 0)
     return bodies
 
 
-def _nearest(seeds: npt.NDArray[np.integer]) -> Labels:
-    """Return the number of the nearest seed of each pixel, (h, w)."""
+def _nearest(seeds: npt.NDArray[np.integer], pixels: Mask) -> Labels:
+    """Return the number of the nearest seed, (n,), of the n pixels of a mask, (h, w)."""
     _, nearest = cv2.distanceTransformWithLabels(
         (seeds == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     number = np.zeros(int(nearest.max()) + 1, np.int32)
     number[nearest[seeds > 0]] = seeds[seeds > 0]
-    return number[nearest]
+    return number.take(nearest[pixels])
 
 
 def _enlarge(numbers: Labels, body: Mask) -> Labels:
     """Return reduced numbers at the size of the body mask, (H, W)."""
+    if numbers.max() == 1:
+        return body.astype(np.int32)
     height, width = body.shape
     large = cv2.resize(
         numbers.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
     ).astype(np.int32)
     missing = body & (large == 0)
     if missing.any() and large.any():
-        large[missing] = _nearest(large)[missing]
+        large[missing] = _nearest(large, missing)
     return np.where(body, large, 0)

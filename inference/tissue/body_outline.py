@@ -20,11 +20,13 @@ from inference.tissue.masks import (
     fill_convex_holes,
     fill_holes,
     fill_lumens,
+    label_areas,
     label_openings,
     label_parts,
     median_solidity,
     open_mask,
     resize_mask,
+    select_parts,
     solidity,
 )
 from inference.tissue.openings import (
@@ -191,9 +193,9 @@ def _outline_one_tissue(
     if np.count_nonzero(part) > MIN_FILLED_SHARE * scale**2 * np.count_nonzero(tissue):
         part &= ~find_attached_fibres(part)
         part &= ~find_holes(part, transmitted[box], limit, max(shape))
-        area = label_parts(part)[1][1:, cv2.CC_STAT_AREA]
-        part = _without_crumbs(part, _MIN_PIECE_AREA * area.max(initial=0))
-        if len(area) >= _MIN_FRAGMENTS and not _is_compact(tissue):
+        labels, area = label_areas(part)
+        part = select_parts(labels, area > _MIN_PIECE_AREA * area.max())
+        if len(area) > _MIN_FRAGMENTS and not _is_compact(tissue):
             part |= _fragments(transmitted[box], dark[box] & ~part, part, scale)
     else:
         part = np.zeros_like(part)
@@ -229,7 +231,7 @@ def _fragments(light: Floats, dark: Bools, body: Bools, scale: float) -> Bools:
         kept[label] = density[window][inside].mean() > _MIN_FRAGMENT_DENSITY * usual
     if stats[kept, cv2.CC_STAT_AREA].sum() > _MAX_FRAGMENTS_AREA * np.count_nonzero(body):
         return np.zeros_like(body)
-    return np.asarray(kept[labels])
+    return select_parts(labels, kept)
 
 
 def _in_plane(
@@ -270,16 +272,13 @@ def _fill_interior(covered: Bools, side_px: int) -> Bools:
     widest = (_MAX_GRAIN_SHARE * side_px) ** 2
     labels, area = label_openings(gaps)
     small = area < widest
-    small[0] = False
-    return np.asarray(filled | small[labels])
+    return filled | select_parts(labels, small)
 
 
 def _without_crumbs(body: Bools, crumb_px: float) -> Bools:
     """Return a body, (H, W), without the pieces of at most ``crumb_px`` pixels."""
-    labels, stats = label_parts(body)
-    kept = stats[:, cv2.CC_STAT_AREA] > crumb_px
-    kept[0] = False
-    return np.asarray(kept[labels])
+    labels, area = label_areas(body)
+    return select_parts(labels, area > crumb_px)
 
 
 def _parts_with(mask: Bools, seeds: Bools) -> Bools:
@@ -287,8 +286,7 @@ def _parts_with(mask: Bools, seeds: Bools) -> Bools:
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     belongs = np.zeros(count, dtype=bool)
     belongs[labels[seeds]] = True
-    belongs[0] = False
-    return np.asarray(belongs[labels])
+    return select_parts(np.asarray(labels, np.int32), belongs)
 
 
 def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -314,9 +312,8 @@ def _outline_light(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Flo
     counted = body
     if not edge.blurred:
         counted = body & ~erode_mask(body, TEXTURE_BLUR_PX + reach)
-    inside = np.where(counted, np.maximum(darkness - coarse.dark_limit / 2, 0) ** 4, 0).astype(
-        np.float32
-    )
+    excess = np.maximum(darkness - coarse.dark_limit / 2, 0) ** 2
+    inside = np.where(counted, excess * excess, np.float32(0))
     outside = (~dilate_mask(body, max(edge.width_px / 2, 1))).astype(np.float32)
     # The filter is wide, so half of the resolution is enough.
     light, weight = (

@@ -12,16 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.background import refine_light_surface
-from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, with_surface
+from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, steepest_nearby, with_surface
 from inference.tissue.masks import (
     close_mask,
+    depth_of_mask,
     dilate_mask,
     erode_mask,
     fill_holes,
     fill_lumens,
+    label_areas,
     label_parts,
     open_mask,
+    select_parts,
 )
+from inference.tissue.quantiles import label_quantiles, quantiles
 
 MIN_LUMEN_SOLIDITY: Final = 0.85
 """Smallest solidity of a body with a dark rim, or of its bright middle.
@@ -59,6 +63,7 @@ _MIN_ARC = 0.3  # share of the circle on which the outline lies
 _SECTOR = np.pi / 18  # smallest part of the arc
 _MIN_CIRCLE_POINTS = 6
 _FLOOR_MARGIN_PX = 6
+_SMALL_EDGE_REACH_PX = 5  # side of the square around the outline of a small body with its edge
 _SHARPEST = 0.9  # quantile of the slopes along an outline
 _OUTLINE_PX = 2  # width of a region's outline
 
@@ -86,14 +91,14 @@ class CandidateRegions:
 
     def mask(self, chosen: npt.NDArray[np.bool_]) -> Bools:
         """Return the mask, (h, w), of the regions that are True in ``chosen``, (labels,)."""
-        return np.asarray((chosen & (np.arange(len(chosen)) > 0)).take(self.labels))
+        return select_parts(self.labels, chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class _EdgeSlopes:
     """Slopes of the log light per pixel, to recognise edges."""
 
-    steepest: Floats  # (h, w): largest slope nearby, as texture widens a region beyond its edge
+    steepest: Floats  # (h, w): largest slope nearby
     floor: float  # median of the plate's floor; 0 if objects cover nearly the whole field
 
     @property
@@ -118,20 +123,19 @@ class _Regions:
 
     def with_edge(self) -> Bools:
         """Return the mask, (h, w), of the regions that have an edge."""
-        return np.asarray((self.has_edge & (np.arange(len(self.has_edge)) > 0)).take(self.labels))
+        return select_parts(self.labels, self.has_edge)
 
 
-def _edge_slopes(coarse: CoarsePlane, side_px: int) -> _EdgeSlopes:
-    """Return the _EdgeSlopes of a plane, with the steepest slope in a square of ``side_px``."""
-    steepest = cv2.dilate(coarse.slope, np.ones((side_px, side_px), np.uint8))
+def _edge_slopes(coarse: CoarsePlane, steepest: Floats) -> _EdgeSlopes:
+    """Return the _EdgeSlopes of a plane with the steepest slopes nearby, (h, w)."""
     free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
-    floor = float(np.median(steepest[::4, ::4][free])) if free.mean() > _MIN_FREE_SHARE else 0.0
-    return _EdgeSlopes(np.asarray(steepest, np.float32), floor)
+    floor = quantiles(steepest[::4, ::4][free], 0.5)[0] if free.mean() > _MIN_FREE_SHARE else 0.0
+    return _EdgeSlopes(steepest, floor)
 
 
 def refine_background(coarse: CoarsePlane) -> CoarsePlane:
     """Return a CoarsePlane whose background is corrected by the free field around its regions."""
-    _, regions = _find_regions(coarse, _edge_slopes(coarse, 11))
+    _, regions = _find_regions(coarse, _edge_slopes(coarse, coarse.steepest))
     free = coarse.field & ~dilate_mask(regions.with_edge(), 2 * _CELL_GAP_PX)
     refined = refine_light_surface(coarse.log_light, coarse.surface, free, SIDE_PX / 12)
     return with_surface(coarse, refined)
@@ -142,7 +146,7 @@ def find_candidate_regions(coarse: CoarsePlane) -> CandidateRegions:
 
     If a cloud in the light and a darker object form one region, only the darker object is kept.
     """
-    return _measure_regions(*_find_regions(coarse, _edge_slopes(coarse, 11)), coarse)
+    return _measure_regions(*_find_regions(coarse, _edge_slopes(coarse, coarse.steepest)), coarse)
 
 
 def _find_regions(coarse: CoarsePlane, slopes: _EdgeSlopes) -> tuple[Bools, _Regions]:
@@ -175,7 +179,7 @@ def remove_scratches(regions: CandidateRegions, coarse: CoarsePlane) -> Candidat
         return regions
     differs = coarse.differs & (regions.labels > 0)
     differs &= open_mask(differs, _SCRATCH_HALF_WIDTH_PX) | ~regions.mask(scratched)
-    regions_left = _outline_regions(_solid(differs), _edge_slopes(coarse, 11))
+    regions_left = _outline_regions(_solid(differs), _edge_slopes(coarse, coarse.steepest))
     return _measure_regions(differs, regions_left, coarse)
 
 
@@ -187,8 +191,7 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     all others together.
     """
     dark = (coarse.darkness > coarse.dark_limit) & coarse.field
-    labels, stats = label_parts(dark)
-    area = stats[:, cv2.CC_STAT_AREA]
+    labels, area = label_areas(dark)
     area[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
     wide = area[1:][area[1:] > np.pi * _SMALL_BODY_PX**2]
     if len(wide) < at_least or wide.max() > _ONE_BODY_SHARE * wide.sum():
@@ -197,12 +200,13 @@ def find_small_regions(coarse: CoarsePlane, at_least: int) -> CandidateRegions |
     lumens = fill_lumens(rims, MIN_LUMEN_SOLIDITY) & ~rims
     closed = fill_lumens(close_mask(dark | lumens, 1), MIN_LUMEN_SOLIDITY)
     solid = open_mask(closed, _SMALL_BODY_PX)
-    return _measure_regions(dark, _outline_regions(solid, _edge_slopes(coarse, 5)), coarse)
+    slopes = _edge_slopes(coarse, steepest_nearby(coarse.slope, _SMALL_EDGE_REACH_PX))
+    return _measure_regions(dark, _outline_regions(solid, slopes), coarse)
 
 
 def has_edge(coarse: CoarsePlane, tissue: Bools) -> bool:
     """Return whether the outline of a tissue, (h, w), has an edge; that of a cloud fades away."""
-    slopes = _edge_slopes(coarse, 11)
+    slopes = _edge_slopes(coarse, coarse.steepest)
     outline = slopes.steepest[tissue & ~erode_mask(tissue, _OUTLINE_PX)]
     edge = len(outline) / max(float((1 / np.maximum(outline, 1e-4)).sum()), 1e-9)
     return edge > slopes.least
@@ -212,9 +216,7 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     """Return the _Regions of a mask, (h, w), with the slopes along their outlines."""
     labels, stats = label_parts(solid)
     count = len(stats)
-    distance = cv2.distanceTransform(
-        cv2.copyMakeBorder(solid.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3
-    )[1:-1, 1:-1]
+    distance = depth_of_mask(solid)
     half_width = [
         float(distance[y : y + h, x : x + w].max()) for x, y, w, h, _ in stats[1:].tolist()
     ]
@@ -226,9 +228,9 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
     return _Regions(
         labels=labels,
         half_width_px=np.array([0.0, *half_width]),
-        distance=np.asarray(distance, np.float32),
+        distance=distance,
         edge=edge,
-        sharpest_edge=label_quantiles(label, steepest, count),
+        sharpest_edge=label_quantiles(label, steepest, _SHARPEST, count),
         has_edge=edge > slopes.least,
     )
 
@@ -299,11 +301,12 @@ def _cut_rings(
         The reduced plane.
     """
     is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+    y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    y, x = y.astype(np.float32), x.astype(np.float32)
     for label in cut[cut > 0]:
         circle = _fit_circle(labels == label)
         if circle is None:
             continue
-        y, x = np.indices(labels.shape, dtype=np.float32)
         middle = np.hypot(x - circle[0], y - circle[1]) < _RING_MIDDLE * circle[2]
         is_ring[label] = (
             middle.any()
@@ -349,14 +352,6 @@ def _means(
     chosen = label[counted]
     pixels = np.maximum(np.bincount(chosen, minlength=count), 1)
     return np.asarray(np.bincount(chosen, values[counted], count) / pixels)
-
-
-def label_quantiles(label: npt.NDArray[np.integer], values: Floats, count: int) -> Numbers:
-    """Return, by label, the value that a tenth of the values exceed; both are (pixels,)."""
-    ordered = np.append(values[np.lexsort((values, label))], 0.0)
-    pixels = np.bincount(label, minlength=count)
-    place = np.cumsum(pixels) - pixels + (_SHARPEST * np.maximum(pixels - 1, 0)).astype(int)
-    return np.where(pixels > 0, ordered[place], 0.0).astype(np.float64)
 
 
 def _elongation(

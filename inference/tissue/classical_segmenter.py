@@ -19,6 +19,7 @@ from inference.tissue.drops import find_drops
 from inference.tissue.fibres import find_fibres, find_fibres_of_body
 from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
+from inference.tissue.quantiles import quantiles
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
 from schemas.tissue import Segmentation, Unsure
 
@@ -158,10 +159,10 @@ def _refuse(prepared: PreparedPlane, coarse: CoarsePlane, shape: tuple[int, ...]
 def _transmitted(plane: npt.NDArray[np.uint16], coarse: CoarsePlane) -> Floats:
     """Return the share of the light that passes, (H, W), relative to the background."""
     sigma_px = max(0.45 * max(plane.shape) / SIDE_PX, 0.6)
-    light = cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32) + np.float32(1)
-    return np.asarray(
-        cv2.multiply(light, enlarge(np.exp(-coarse.surface), plane.shape)), np.float32
-    )
+    light = cv2.GaussianBlur(plane, (0, 0), sigma_px).astype(np.float32)
+    light += 1
+    light *= enlarge(np.exp(-coarse.surface), plane.shape)
+    return np.asarray(light, np.float32)
 
 
 def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
@@ -173,11 +174,11 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
         return OutlineEdge(width_px=0.0, blurred=False)
     transmitted = np.exp(-np.maximum(coarse.darkness, 0))
     lost = (1 - transmitted) * tissue
-    depth = float((lost**2).sum() / max(float(lost.sum()), 1e-6))
+    depth = float((lost * lost).sum() / max(float(lost.sum()), 1e-6))
     steepest = cv2.dilate(coarse.slope * transmitted, np.ones((11, 11), np.uint8))
     outline = tissue & ~erode_mask(tissue, 2)
-    slopes = np.quantile(steepest[outline], (0.5, _SHARPEST_PARTS))
-    median, sharpest = (depth / np.maximum(slopes, 1e-6)).tolist()
+    slopes = quantiles(steepest[outline], 0.5, _SHARPEST_PARTS)
+    median, sharpest = (depth / max(slope, 1e-6) for slope in slopes)
     return OutlineEdge(
         width_px=median,
         blurred=sharpest > BLURRED_PX and coarse.sharpness() < MIN_SHARPNESS,

@@ -22,6 +22,7 @@ from inference.tissue.masks import (
     resize_mask,
 )
 from inference.tissue.prepared_plane import PreparedPlane
+from inference.tissue.quantiles import quantiles
 from inference.tissue.shadow import fit_shadowed_light
 
 SIDE_PX: Final = 384
@@ -94,6 +95,7 @@ The floor of some plates is as rough, so this is a reason for doubt only.
 """
 _STRONGEST = 0.03  # of the image: where detail is strongest
 _SMOOTHEST = 0.05  # quantile of the texture of the field
+_EDGE_REACH_PX = 11  # side of the square around an outline in which its edge is
 _WALL_MARGIN_PX = 5
 _WALL_REACH_PX = 12  # in which the wall is, beyond the blur of its texture
 _MIN_WALL_DARKNESS = 0.05  # natural log, relative to the light inside the well
@@ -109,6 +111,7 @@ class CoarsePlane:
     log_light: Floats  # natural logarithm of the light
     texture: Floats  # local contrast
     slope: Floats  # of the log light per pixel
+    steepest: Floats  # largest slope nearby, as texture widens a region beyond its edge
     field: Bools  # inside the well
     surface: Floats  # log light without tissue
     darkness: Floats  # natural-log optical density relative to the surface
@@ -137,14 +140,13 @@ class CoarsePlane:
     @property
     def has_dark_ground(self) -> bool:
         """True if the brightest objects have several times the light of their ground."""
-        return float(np.quantile(self.darkness[::2, ::2], 0.01)) < -_DARK_GROUND
+        return quantiles(self.darkness[::2, ::2], 0.01)[0] < -_DARK_GROUND
 
     @property
     def is_textured(self) -> bool:
         """True if so much of the field is rougher than its smoothest part that it may be tissue."""
-        limit = max(
-            _ROUGH, _FLOOR_IN_SMOOTHEST * float(np.quantile(self.texture[::4, ::4], _SMOOTHEST))
-        )
+        [smoothest] = quantiles(self.texture[::4, ::4], _SMOOTHEST)
+        limit = max(_ROUGH, _FLOOR_IN_SMOOTHEST * smoothest)
         return bool((self.texture > limit).mean() > _TEXTURED_SHARE)
 
     @property
@@ -180,12 +182,12 @@ class CoarsePlane:
             for sigmas_px, side_px in (((0.8, 2.0), 7), ((2.0, 6.0), 15))
         )
         fine, coarse = (
-            np.maximum(energy - _NOISE_MARGIN * np.quantile(energy[::4, ::4], 0.3), 0)
+            np.maximum(energy - _NOISE_MARGIN * quantiles(energy[::4, ::4], 0.3)[0], 0)
             for energy in (fine, coarse)
         )
-        strongest = (coarse >= np.quantile(coarse[::2, ::2], 1 - _STRONGEST)) & self.field
+        strongest = (coarse >= quantiles(coarse[::2, ::2], 1 - _STRONGEST)[0]) & self.field
         ratio = np.sqrt(fine[strongest] / np.maximum(coarse[strongest], 1e-9))
-        return float(np.quantile(ratio, 0.9)) if ratio.size else 0.0
+        return quantiles(ratio, 0.9)[0] if ratio.size else 0.0
 
 
 def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
@@ -194,14 +196,16 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     The light is fitted to the whole image, and again without the well's wall if it is in view.
     """
     light = _reduce_plane(prepared.plane)
-    darkest = np.float32(_DARKEST * np.quantile(light[::4, ::4], 0.8))
+    darkest = np.float32(_DARKEST * quantiles(light[::4, ::4], 0.8)[0])
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
     smooth = np.asarray(cv2.GaussianBlur(log_light, (0, 0), _SMOOTHING_PX), np.float32)
     unevenness, usual_unevenness = _unevenness(smooth)
+    slope = _slope(smooth)
     unlit = CoarsePlane(
         log_light=log_light,
         texture=_local_contrast(log_light, (0.8, 3.0), 5),
-        slope=_slope(smooth),
+        slope=slope,
+        steepest=steepest_nearby(slope, _EDGE_REACH_PX),
         field=~resize_mask(prepared.marks, log_light.shape),
         surface=log_light,
         darkness=log_light,
@@ -228,7 +232,7 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
     usual = fit_light_surface(log_light, texture, field)
-    smooth = texture < _FLOOR_IN_SMOOTHEST * np.quantile(texture[::4, ::4], _SMOOTHEST)
+    smooth = texture < _FLOOR_IN_SMOOTHEST * quantiles(texture[::4, ::4], _SMOOTHEST)[0]
     smooth &= field
     explained = _explained(log_light, usual, smooth)
     if explained > _WELL_EXPLAINED:
@@ -253,8 +257,9 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
 
 def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:
     """Return the share of the smooth pixels, (h, w), whose light a surface describes."""
-    near = np.abs(log_light - surface)[::2, ::2] < _FITTED
-    return float(near[smooth[::2, ::2]].mean()) if smooth[::2, ::2].any() else 1.0
+    counted = smooth[::2, ::2]
+    near = np.abs(log_light[::2, ::2] - surface[::2, ::2]) < _FITTED
+    return float(near[counted].mean()) if counted.any() else 1.0
 
 
 def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
@@ -267,12 +272,12 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
     # Tissue is dark and may cover half of the field, so the noise is read from the brighter part:
     # these quantiles of a normal distribution differ by 1.03 and 0.47 SD.
     sample = darkness[::4, ::4][field]
-    lowest, low, lower, high = np.quantile(sample, (0.05, 0.1, 0.12, 0.4))
-    noise, brightest = float(high - low) / 1.03, float(lower - lowest) / 0.47
+    lowest, low, lower, high = quantiles(sample, 0.05, 0.1, 0.12, 0.4)
+    noise, brightest = (high - low) / 1.03, (lower - lowest) / 0.47
     if noise > _TISSUE_IN_NOISE * brightest:  # tissue covers most of the field
         noise = brightest
-    smoothest, usual = np.quantile(coarse.texture[::4, ::4][field], (_SMOOTHEST, 0.3))
-    floor = float(min(usual, _FLOOR_IN_SMOOTHEST * smoothest))
+    smoothest, usual = quantiles(coarse.texture[::4, ::4][field], _SMOOTHEST, 0.3)
+    floor = min(usual, _FLOOR_IN_SMOOTHEST * smoothest)
     return replace(
         coarse,
         surface=surface,
@@ -288,18 +293,21 @@ def _outside_well(coarse: CoarsePlane) -> Bools:
     The wall is an object that encloses more than a fifth of the image, and is darker than the light
     inside it. Without a wall the mask is empty.
     """
-    free = ~close_mask(coarse.differs, 2)
-    labels, area = label_openings(free)
-    enclosed = area > free.size / 5
-    enclosed[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
-    if not enclosed.any():
-        return np.zeros(free.shape, dtype=bool)
-    inside = fill_holes(labels == int(np.flatnonzero(enclosed)[0]))
+    objects = close_mask(coarse.differs, 2)
+    enclosed = fill_holes(objects) & ~objects
+    least = objects.size / 5
+    nothing = np.zeros(objects.shape, dtype=bool)
+    if np.count_nonzero(enclosed) <= least:
+        return nothing
+    labels, area = label_openings(enclosed)
+    if area.max() <= least:
+        return nothing
+    inside = fill_holes(labels == int(np.flatnonzero(area > least)[0]))
     wall = dilate_mask(inside, _WALL_REACH_PX) & ~inside
-    darkest = np.quantile(coarse.log_light[wall], 0.2) if wall.any() else np.inf
-    darker = float(np.median(coarse.log_light[inside]) - darkest)
+    darkest = quantiles(coarse.log_light[wall], 0.2)[0] if wall.any() else np.inf
+    darker = quantiles(coarse.log_light[inside], 0.5)[0] - darkest
     if darker < _MIN_WALL_DARKNESS:  # the edge of tissue that covers most of the field
-        return np.zeros(free.shape, dtype=bool)
+        return nothing
     return ~erode_mask(inside, _WALL_MARGIN_PX)
 
 
@@ -312,11 +320,15 @@ def _local_contrast(log_light: Floats, sigmas_px: tuple[float, float], side_px: 
     return _deviation(finer - coarser, side_px)
 
 
-def _deviation(detail: Floats, side_px: int) -> Floats:
-    """Return the root mean square, (h, w), of details in a square around each pixel."""
-    mean_square = cv2.blur(detail * detail, (side_px, side_px))
+def _deviation(detail: Floats, side_px: int, step_px: int = 1) -> Floats:
+    """Return the root mean square of details in a square around each pixel or some of them.
+
+    ``detail`` is (h, w). The result has every ``step_px``-th row and column.
+    """
+    mean_square = cv2.blur(detail * detail, (side_px, side_px))[::step_px, ::step_px]
     # The running sums of the blur are rounded, and may be slightly below zero.
-    return np.asarray(np.sqrt(np.maximum(mean_square, 0)), np.float32)
+    positive = np.maximum(mean_square, 0)
+    return np.asarray(np.sqrt(positive, out=positive), np.float32)
 
 
 def _unevenness(smooth: Floats) -> tuple[float, float]:
@@ -328,9 +340,13 @@ def _unevenness(smooth: Floats) -> tuple[float, float]:
     half = cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     wide = cv2.GaussianBlur(half, (0, 0), _WIDE_PX / 2)
     wide = cv2.resize(wide, smooth.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    contrast = _deviation(smooth - wide, 9)
-    smoothest, usual = np.quantile(contrast[::2, ::2], (_SMOOTHEST, 0.3)).tolist()
+    smoothest, usual = quantiles(_deviation(smooth - wide, 9, 2), _SMOOTHEST, 0.3)
     return smoothest, usual
+
+
+def steepest_nearby(slope: Floats, side_px: int) -> Floats:
+    """Return the largest slope, (h, w), in a square of ``side_px`` around each pixel."""
+    return np.asarray(cv2.dilate(slope, np.ones((side_px, side_px), np.uint8)), np.float32)
 
 
 def _slope(smooth: Floats) -> Floats:

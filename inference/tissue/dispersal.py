@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
-from inference.tissue.masks import dilate_mask, label_parts
+from inference.tissue.masks import centre_of_mass, dilate_mask, label_parts, select_parts
+from inference.tissue.quantiles import quantiles
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
 _CORE_RADIUS_CELLS = 3.0  # parts thinner than twice this are not core
@@ -74,23 +76,29 @@ def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
     middle = core | spilled
     if np.count_nonzero(core) >= _MIN_CORE_SHARE * np.count_nonzero(middle):
         middle = core
-    centre = _centre(middle)
-    distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    x, y = _offsets(spilled & (distance > _MIN_DISTANCE_CELLS * plane.px_per_cell), centre)
+    centre = np.array(centre_of_mass(middle))
+    away = _far_from(core, spilled, _MIN_DISTANCE_CELLS * plane.px_per_cell)
+    x, y = _offsets(away, centre)
     sector = ((np.arctan2(y, x) / (2 * np.pi)) % 1.0 * _DIRECTIONS).astype(int) % _DIRECTIONS
-    reach = np.quantile(np.hypot(*_offsets(core | spilled, centre)), _SPREAD_SHARE)
+    [reach] = quantiles(np.hypot(*_offsets(core | spilled, centre)), _SPREAD_SHARE)
     return Dispersal(
         directions=len(np.unique(sector)) / _DIRECTIONS,
         spilled=float(np.count_nonzero(spilled) / np.count_nonzero(cores)),
-        spread_px=float(reach) / plane.factor,
+        spread_px=reach / plane.factor,
         effective_parts=_effective_number(cores, spilled),
     )
 
 
-def _centre(mask: Mask) -> npt.NDArray[np.float64]:
-    """Return the centre of mass, x and y, of a mask that is not empty."""
-    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+def _far_from(core: Mask, spilled: Mask, distance_px: float) -> Mask:
+    """Return the spilled tissue that is farther than ``distance_px`` from the core."""
+    if not spilled.any():
+        return spilled
+    x, y, width, height = cv2.boundingRect((core | spilled).view(np.uint8))
+    window = slice(y, y + height), slice(x, x + width)
+    distance = cv2.distanceTransform((~core[window]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    far = np.zeros_like(spilled)
+    far[window] = spilled[window] & (distance > distance_px)
+    return far
 
 
 def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
@@ -101,13 +109,12 @@ def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
 
     ``numbers`` are the bodies of the pixels, from 1.
     """
-    area = np.bincount(numbers.ravel())
-    area[0] = 0
+    area = np.bincount(numbers[numbers > 0])
     large = np.flatnonzero(area >= _MIN_BODY_AREA * area.max())
     none = np.zeros_like(core)
     if len(large) == 1:
         return none, False
-    solidity = float(np.median([_solidity(numbers == number) for number in large]))
+    solidity = _median_solidity(numbers, large)
     if len(large) > _FEW_BODIES:
         blocks = cv2.resize(
             np.isin(numbers, large).astype(np.float32),
@@ -129,24 +136,37 @@ def _parts_that_touch(mask: Mask, cores: Mask) -> Mask:
     labels, stats = label_parts(mask)
     touching = np.zeros(len(stats), dtype=bool)
     touching[labels[dilate_mask(cores, 1)]] = True
-    touching[0] = False
-    return np.asarray(touching[labels])
+    return select_parts(labels, touching)
+
+
+def _median_solidity(numbers: Labels, chosen: npt.NDArray[np.intp]) -> float:
+    """Return the median solidity of the chosen numbers of bodies in a map, (h, w)."""
+    boxes = find_objects(numbers)
+    return float(np.median([_solidity(numbers[boxes[n - 1]] == n) for n in chosen.tolist()]))
 
 
 def _solidity(mask: Mask) -> float:
     """Return the area of a mask divided by the area of its convex hull."""
-    points = cv2.findNonZero(mask.view(np.uint8))
-    hull = cv2.convexHull(points)
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.convexHull(np.concatenate(outlines))
     # Half a pixel around the centres of the pixels, by Steiner's formula.
-    return len(points) / (cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1)
+    hull_area = cv2.contourArea(hull) + cv2.arcLength(hull, closed=True) / 2 + 1
+    return np.count_nonzero(mask) / hull_area
 
 
 def _effective_number(cores: Mask, spilled: Mask) -> float:
     """Return the inverse Simpson index of the areas of the cores and the parts outside them."""
-    areas = np.concatenate(
-        [label_parts(mask)[1][1:, cv2.CC_STAT_AREA] for mask in (cores, spilled)]
-    ).astype(np.float64)
+    areas = np.concatenate([_part_areas(cores), _part_areas(spilled)])
     return float(areas.sum() ** 2 / (areas**2).sum())
+
+
+def _part_areas(mask: Mask) -> npt.NDArray[np.float64]:
+    """Return the areas of the connected parts of a mask, (parts,)."""
+    if not mask.any():
+        return np.zeros(0)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    _, stats = label_parts(mask[y : y + height, x : x + width])
+    return stats[1:, cv2.CC_STAT_AREA].astype(np.float64)
 
 
 def _offsets(mask: Mask, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -189,8 +209,8 @@ def _dense_tissue(plane: DownscaledPlane, numbers: Labels) -> Mask:
     """
     sigma_px = max(_SMOOTHING_CELLS * plane.px_per_cell, 0.3)
     density = cv2.GaussianBlur(plane.density, (0, 0), sigma_px)
-    dense = density >= _MIN_DENSITY * float(np.quantile(density[plane.body], _DARKEST_QUARTER))
-    largest = numbers == 1 + int(np.argmax(np.bincount(numbers.ravel())[1:]))
+    dense = density >= _MIN_DENSITY * quantiles(density[plane.body], _DARKEST_QUARTER)[0]
+    largest = numbers == int(np.argmax(np.bincount(numbers[plane.body])))
     if _solidity(largest) > _COMPACT_SOLIDITY:
         dense |= largest
     return np.asarray(
@@ -208,9 +228,10 @@ def _spilled_tissue(tissue: Mask, cores: Mask, core: Mask, px_per_cell: float) -
     joined = cv2.dilate(
         whole.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     )
-    count, labels = cv2.connectedComponents(joined, connectivity=8)
+    count, found = cv2.connectedComponents(joined, connectivity=8)
+    labels = np.asarray(found, np.int32)
     kept = np.bincount(labels[whole], minlength=count) >= _MIN_CLUMP_CELLS * px_per_cell**2
     for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[border] = False
     kept[labels[core][0]] = True  # the core is in one piece
-    return np.asarray(kept[labels] & tissue & ~cores)
+    return select_parts(labels, kept) & tissue & ~cores

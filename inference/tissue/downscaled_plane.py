@@ -49,14 +49,13 @@ def downscale_plane(
     size = max(1, round(plane.shape[1] * factor)), max(1, round(plane.shape[0] * factor))
     light = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     lamp = cv2.resize(segmentation.background, size, interpolation=cv2.INTER_LINEAR)
-    density = -np.log10(
-        np.clip(np.maximum(light, 1) / np.maximum(lamp, 1), 10**-_MAX_DENSITY, None)
-    )
+    passes = np.maximum(light, 1) / np.maximum(lamp, 1)
+    density = -np.log10(np.maximum(passes, 10**-_MAX_DENSITY))
     body, debris = (
-        cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+        cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).view(np.bool_)
         for mask in (segmentation.body, segmentation.debris)
     )
     if not body.any():  # a body of a few pixels, which nearest neighbours can miss
         y, x = np.argwhere(segmentation.body)[0]
         body[y * size[1] // plane.shape[0], x * size[0] // plane.shape[1]] = True
-    return DownscaledPlane(density.astype(np.float32), body, debris, cell_px * factor, factor)
+    return DownscaledPlane(np.asarray(density, np.float32), body, debris, cell_px * factor, factor)

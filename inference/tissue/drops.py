@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.candidate_regions import label_quantiles
 from inference.tissue.coarse_plane import SIDE_PX
-from inference.tissue.masks import erode_mask, label_parts
+from inference.tissue.masks import erode_mask, label_areas, select_parts
+from inference.tissue.quantiles import label_quantiles
 
 _MAX_EDGE_WIDTH = 1.5
 """Width of an edge relative to that of the largest piece of tissue, at the sharpest tenth of each.
@@ -18,6 +18,7 @@ _MAX_AREA = 0.5  # of the largest piece; a larger one is a body at another heigh
 _MIN_AREA = 0.0004  # of the field; the edge of a single cell is too short
 _MIN_LOST_LIGHT = 0.1  # share that a drop takes away; the edge of noise in a cloud is no edge
 _SMOOTHING_PX = 0.75  # reduced pixels; less is noise
+_SHARPEST = 0.9  # quantile of the slopes along an outline
 _EDGE_REACH_PX = 5  # side of the square around an outline in which the edge is
 
 Floats = npt.NDArray[np.float32]
@@ -41,35 +42,31 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     drops = np.zeros_like(body)
     if not body.any():
         return drops
-    (labels, stats), (other_labels, other_stats) = label_parts(body), label_parts(debris)
-    area, other_area = stats[:, cv2.CC_STAT_AREA], other_stats[:, cv2.CC_STAT_AREA]
-    leading = 1 + int(np.argmax(area[1:]))
+    (labels, area), (other_labels, other_area) = label_areas(body), label_areas(debris)
+    leading = int(np.argmax(area))
     least, most = _MIN_AREA * body.size, _MAX_AREA * area[leading]
     small, other_small = ((each > least) & (each < most) for each in (area, other_area))
-    small[0] = other_small[0] = False
     if not (small.any() or other_small.any()):
         return drops
     measured = small.copy()
     measured[leading] = True
-    box = _box_around(np.concatenate([stats[measured], other_stats[other_small]]))
+    box = _box_around(select_parts(labels, measured) | select_parts(other_labels, other_small))
     steepest = _steepest_slope(transmitted)[box]
     lost, width = _measure_edges(labels[box], measured, transmitted[box], steepest)
     usual = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
     is_drop = small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
-    drops[box] = is_drop[labels[box]]
+    drops[box] = select_parts(labels[box], is_drop)
     if other_small.any():
         lost, width = _measure_edges(other_labels[box], other_small, transmitted[box], steepest)
         is_drop = other_small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
-        drops[box] |= is_drop[other_labels[box]]
+        drops[box] |= select_parts(other_labels[box], is_drop)
     return drops
 
 
-def _box_around(stats: npt.NDArray[np.int32]) -> tuple[slice, slice]:
-    """Return the rows and columns of a box around parts with statistics, (parts, 5)."""
-    start = stats[:, [cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT]]
-    end = start + stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]
-    (top, left), (bottom, right) = (start.min(axis=0) - 1).clip(0).tolist(), end.max(axis=0) + 1
-    return slice(top, int(bottom)), slice(left, int(right))
+def _box_around(mask: Bools) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box with a margin of one pixel."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
 
 
 def _steepest_slope(transmitted: Floats) -> Floats:
@@ -93,10 +90,10 @@ def _measure_edges(
     light divided by the slope of the light at the sharpest tenth of the outline, in pixels. Only
     the measured labels have values.
     """
-    count, mask = len(measured), measured[labels]
+    count, mask = len(measured), select_parts(labels, measured)
     edge = mask & ~erode_mask(labels > 0, 1)
-    slope = label_quantiles(labels[edge], steepest[edge], count)
-    label, lost = labels[mask].astype(np.intp), np.maximum(1 - transmitted[mask], 0)
+    slope = label_quantiles(labels[edge], steepest[edge], _SHARPEST, count)
+    label, lost = labels[mask], np.maximum(1 - transmitted[mask], 0)
     total, squares = (np.bincount(label, light, count) for light in (lost, lost * lost))
     light = np.asarray(squares / np.maximum(total, 1e-6))
     return light, np.asarray(light / np.maximum(slope, 1e-6))

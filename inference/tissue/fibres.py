@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import dilate_mask, label_parts, open_mask
+from inference.tissue.masks import dilate_mask, label_parts, open_mask, select_parts
 
 _FIBRE_HALF_WIDTH = 0.13  # of a fibre relative to the radius of the body
 _FIBRE_LENGTH = 0.3  # shortest fibre relative to the radius of the body
@@ -44,13 +44,13 @@ def find_attached_fibres(body: Bools) -> Bools:
         contours, _ = cv2.findContours(part, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         perimeter = sum(cv2.arcLength(contour, closed=True) for contour in contours)
         fibres[label] = perimeter < longest_edge * length[label]
-    return np.asarray(fibres[labels])
+    return select_parts(labels, fibres)
 
 
 def find_fibres(debris: Bools) -> Bools:
     """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
     labels, fibres, _ = _slender_parts(debris)
-    return np.asarray(fibres[labels]) if fibres.any() else np.zeros_like(debris)
+    return select_parts(labels, fibres)
 
 
 def find_fibres_of_body(body: Bools) -> Bools:
@@ -61,7 +61,7 @@ def find_fibres_of_body(body: Bools) -> Bools:
     labels, slender, half_width_px = _slender_parts(body)
     if not slender.any():
         return np.zeros_like(body)
-    fibres = np.asarray(slender[labels])
+    fibres = select_parts(labels, slender)
     depth = cv2.distanceTransform(fibres.view(np.uint8), cv2.DIST_L2, 3)
     for label in np.flatnonzero(slender):
         widest_px = _MAX_THICKENING * half_width_px[label]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.bodies import separate_bodies
-from inference.tissue.masks import fill_holes
+from inference.tissue.masks import centre_of_mass, fill_holes
 
 Mask = npt.NDArray[np.bool_]
 
@@ -71,16 +71,15 @@ def measure_pieces(body: Mask) -> PieceMeasures:
         return PieceMeasures((), 0, 0.0, body[:0, :0], None)
     window = np.ascontiguousarray(body[y : y + height, x : x + width])
     numbers = separate_bodies(window)
-    areas = np.bincount(numbers.ravel()).astype(np.float64)
+    areas = np.bincount(numbers[window]).astype(np.float64)
     areas[0] = 0
     largest = numbers == int(np.argmax(areas))
-    rows, columns = np.nonzero(largest)
+    column, row = centre_of_mass(largest)
     holes = fill_holes(window) & ~window
-    count, _, stats, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
     return PieceMeasures(
         areas_px=tuple(np.sort(areas[areas > 0])[::-1].tolist()),
-        holes=count - 1,
-        hole_area_px=float(stats[1:, cv2.CC_STAT_AREA].sum()),
+        holes=cv2.connectedComponents(holes.view(np.uint8), connectivity=4)[0] - 1,
+        hole_area_px=float(np.count_nonzero(holes)),
         largest=largest,
-        centre_px=(float(x + columns.mean()), float(y + rows.mean())),
+        centre_px=(x + column, y + row),
     )

@@ -1,5 +1,7 @@
 """Morphological operations on boolean masks, (H, W); radii are in pixels of the mask."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -7,12 +9,20 @@ from scipy.ndimage import find_objects
 
 Bools = npt.NDArray[np.bool_]
 
-_LARGEST_ELEMENT_PX = 4.5
-"""Radius up to which a structuring element is used; beyond it a distance transform is faster."""
+_LARGEST_ELLIPSE_PX, _LARGEST_BALL_PX = 4.5, 10.0
+"""Largest radii of the ellipse and of the chamfer ball that are used as structuring elements.
+
+Beyond them a distance transform is faster than a structuring element.
+"""
+_SMALL_PX = 2.5  # a smaller structuring element takes less time than a bounding box
+_FEW_PARTS = 6  # so many comparisons take less time than looking up each label
+_STRAIGHT_STEP = 0.955  # of the 3 × 3 chamfer distance (Borgefors, CVGIP 34, 344, 1986)
 
 
 def dilate_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask extended by all pixels within a radius of it."""
+    if radius_px < _SMALL_PX:
+        return _dilate(mask, radius_px)
     extended = np.zeros_like(mask)
     box = _box(mask, int(radius_px) + 2)
     extended[box] = _dilate(mask[box], radius_px)
@@ -24,19 +34,30 @@ def erode_mask(mask: Bools, radius_px: float) -> Bools:
 
     The border of the image does not count as outside.
     """
+    if radius_px < _SMALL_PX:
+        return _erode(mask, radius_px)
     eroded = np.zeros_like(mask)
     box = _box(mask, 1)
-    eroded[box] = ~_dilate(~mask[box], radius_px)
+    eroded[box] = _erode(mask[box], radius_px)
     return eroded
 
 
 def _dilate(mask: Bools, radius_px: float) -> Bools:
     """Return the mask extended by all pixels within a radius of it, computed on all its pixels."""
-    if radius_px <= _LARGEST_ELEMENT_PX:
-        return np.asarray(cv2.dilate(mask.view(np.uint8), _disc(radius_px)).view(np.bool_))
+    if radius_px <= _LARGEST_BALL_PX:
+        return np.asarray(cv2.dilate(mask.view(np.uint8), _element(radius_px)).view(np.bool_))
     if not mask.any():
         return mask
     return np.asarray(cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3) <= radius_px)
+
+
+def _erode(mask: Bools, radius_px: float) -> Bools:
+    """Return the mask without the pixels within a radius of its outside, on all its pixels."""
+    if radius_px <= _LARGEST_BALL_PX:
+        return np.asarray(cv2.erode(mask.view(np.uint8), _element(radius_px)).view(np.bool_))
+    if mask.all():
+        return mask
+    return np.asarray(cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3) > radius_px)
 
 
 def _box(mask: Bools, margin_px: int) -> tuple[slice, slice]:
@@ -58,11 +79,25 @@ def open_mask(mask: Bools, radius_px: float) -> Bools:
     return dilate_mask(erode_mask(mask, radius_px), radius_px)
 
 
+def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
+    """Return the distance of each pixel of a mask, (H, W), from its outside; 0 is outside.
+
+    The border of the image does not count as outside.
+    """
+    depth = np.zeros(mask.shape, np.float32)
+    box = _box(mask, 1)
+    depth[box] = cv2.distanceTransform(mask[box].view(np.uint8), cv2.DIST_L2, 3)
+    return depth
+
+
 def fill_holes(mask: Bools) -> Bools:
     """Return the mask with all pixels filled that cannot be reached from outside the image."""
-    free = cv2.copyMakeBorder((~mask).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    box = _box(mask, 1)
+    free = cv2.copyMakeBorder((~mask[box]).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
-    return np.asarray((free != 2)[1:-1, 1:-1])  # noqa: PLR2004 - the value of flooded pixels
+    filled = np.zeros_like(mask)
+    filled[box] = (free != 2)[1:-1, 1:-1]  # noqa: PLR2004 - the value of flooded pixels
+    return filled
 
 
 def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
@@ -129,6 +164,12 @@ def median_solidity(mask: Bools, min_share: float) -> float:
     return float(np.median((area / hulls)[area >= min_share * area.max()]))
 
 
+def centre_of_mass(mask: Bools) -> tuple[float, float]:
+    """Return the centre of mass, x and y in pixels, of a mask that is not empty."""
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    return moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+
+
 def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return the labels, (H, W), of the parts of a mask, and their statistics, (labels, 5).
 
@@ -136,11 +177,32 @@ def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int3
     columns of the statistics are OpenCV's ``CC_STAT_LEFT``, ``_TOP``, ``_WIDTH``, ``_HEIGHT`` and
     ``_AREA``.
     """
+    # Labels are given in the order of blocks of 2 × 2 pixels, so the box begins at a block.
+    rows, columns = _box(mask, 1)
+    box = slice(rows.start // 2 * 2, rows.stop), slice(columns.start // 2 * 2, columns.stop)
     # This algorithm gives the same parts as OpenCV's default in half of the time.
-    _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+    _, found, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask[box].view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
     )
-    return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
+    labels = np.zeros(mask.shape, np.int32)
+    labels[box] = found
+    stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] += (box[1].start, box[0].start)
+    stats[0] = (0, 0, *mask.shape[::-1], mask.size - stats[1:, cv2.CC_STAT_AREA].sum())
+    return labels, np.asarray(stats, np.int32)
+
+
+def label_areas(
+    mask: Bools, connectivity: int = 8
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the labels, (H, W), of the parts of a mask, and their areas by label.
+
+    Label 0 is outside the mask, and its area is 0. ``connectivity`` is 4 if pixels of one part
+    touch each other at a side, and 8 if they touch at a side or a corner.
+    """
+    # OpenCV's functions with statistics take two to six times as long.
+    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
+    labels = np.asarray(found, np.int32)
+    return labels, np.bincount(labels[mask], minlength=count)
 
 
 def label_openings(
@@ -151,10 +213,7 @@ def label_openings(
     Pixels of one part touch each other at a side, so that a line of corners separates openings.
     Label 0 is outside the mask, and its area is 0.
     """
-    # OpenCV's function with statistics takes six times as long.
-    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
-    labels = np.asarray(found, np.int32)
-    return labels, np.bincount(labels.take(np.flatnonzero(mask)), minlength=count)
+    return label_areas(mask, connectivity=4)
 
 
 def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
@@ -166,7 +225,33 @@ def resize_mask(mask: Bools, shape: tuple[int, ...]) -> Bools:
     )
 
 
-def _disc(radius_px: float) -> npt.NDArray[np.uint8]:
-    """Return an elliptical structuring element of at least 3 × 3 pixels."""
-    size = 2 * max(round(radius_px), 1) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+@lru_cache(maxsize=64)
+def _element(radius_px: float) -> npt.NDArray[np.uint8]:
+    """Return the structuring element of a radius: an ellipse of at least 3 × 3 pixels, or a ball.
+
+    The ball has the pixels up to this chamfer distance from its centre. A dilation with it has the
+    result of a distance transform.
+    """
+    if radius_px <= _LARGEST_ELLIPSE_PX:
+        size = 2 * max(round(radius_px), 1) + 1
+        return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+    reach = int(radius_px / _STRAIGHT_STEP) + 1
+    outside = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    outside[reach, reach] = 0
+    return (cv2.distanceTransform(outside, cv2.DIST_L2, 3) <= radius_px).view(np.uint8)
+
+
+def select_parts(labels: npt.NDArray[np.int32], chosen: npt.NDArray[np.bool_]) -> Bools:
+    """Return the mask, (H, W), of the parts of a map of labels that are chosen, (labels,).
+
+    It is ``chosen[labels]`` without label 0, which is the outside of all parts.
+    """
+    numbers = np.flatnonzero(chosen[1:]) + 1
+    if len(numbers) > _FEW_PARTS:
+        inside = chosen.copy()
+        inside[0] = False
+        return np.asarray(inside.take(labels))
+    mask = np.zeros(labels.shape, dtype=bool)
+    for number in numbers.tolist():
+        mask |= labels == number
+    return mask

@@ -12,6 +12,7 @@ from inference.tissue.masks import (
     fill_holes,
     label_openings,
     open_mask,
+    select_parts,
 )
 
 _WIDE_GAP_LIGHT = 0.93  # transmitted share in a wide gap between pieces
@@ -41,17 +42,17 @@ def without_wide_gaps(inside: Bools, transmitted: Floats, side_px: int) -> Bools
     bright = open_mask(transmitted > _WIDE_GAP_LIGHT, max(_GAP_HALF_WIDTH * side_px, _MIN_WIDTH_PX))
     if not (bright & inside).any():
         return inside
-    count, labels = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
+    count, found = cv2.connectedComponents(bright.view(np.uint8), connectivity=4)
+    labels = np.asarray(found, np.int32)
     reaches_inside = np.zeros(count, dtype=bool)
     reaches_inside[labels[inside]] = True
-    bright &= reaches_inside[labels]
-    label, light = labels[bright].astype(np.intp), transmitted[bright]
+    bright = select_parts(labels, reaches_inside)
+    label, light = labels[bright], transmitted[bright]
     pixels = np.maximum(np.bincount(label, minlength=count), 1)
     mean = np.bincount(label, light, count) / pixels
     spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
     smooth = reaches_inside & (spread < _MAX_HOLE_SPREAD)
-    smooth[0] = False
-    return np.asarray(inside & ~smooth[labels])
+    return inside & ~select_parts(labels, smooth)
 
 
 def find_narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import dilate_mask, label_parts, resize_mask
+from inference.tissue.masks import dilate_mask, label_areas, label_parts, resize_mask
+from inference.tissue.quantiles import quantiles
 
 WORKING_SIDE_PX: Final = 512
 """Longer side of the largest plane that is outlined; larger planes are reduced.
@@ -128,7 +129,7 @@ def _burned_in_marks(plane: Plane) -> Bools:
         (low, plane <= np.uint16(low + tolerance)),
         (high, plane >= np.uint16(np.ceil(high - tolerance))),
     ):
-        if np.count_nonzero(extreme) >= smallest:
+        if np.count_nonzero(extreme) >= smallest and label_areas(extreme)[1].max() >= smallest:
             different = extreme & _stands_out(plane, value)
             marks |= _drawn_parts(plane, different, float(value), float(span))
     return marks
@@ -200,7 +201,7 @@ def _without_bars(plane: Plane) -> tuple[slice, slice]:
     The values of a bar are nearly 0, or all equal and unlike the light beside it. If every row or
     column is one, nothing is left out.
     """
-    level = float(np.quantile(plane[::4, ::4], 0.8))
+    [level] = quantiles(plane[::4, ::4], 0.8)
     kept = []
     for sample in (plane[:, ::4], plane[::4].T):
         low, _, high = _line_levels(sample[[0, -1]])

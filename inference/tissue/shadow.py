@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.quantiles import sort_by_label
+
 _FEW_BLOCKS, _BLOCKS = 16, 32  # per side of the image, to find an angle and to refine it
 _MIN_SMOOTH_SHARE = 0.25  # of a block
 _ANGLES = 24  # directions of the edge that are tried first
@@ -130,7 +132,7 @@ def _surface(angle: float, log_light: Floats, smooth: Bools) -> Floats | None:
 
 def _medians(bins: npt.NDArray[np.intp], values: Floats) -> Floats:
     """Return the median of the values of each bin, (_BINS,); empty bins are interpolated."""
-    ordered = values[np.lexsort((values, bins))]
+    ordered = sort_by_label(bins, values)
     count = np.bincount(bins, minlength=_BINS)
     filled = np.flatnonzero(count >= _MIN_BIN)
     middle = (np.cumsum(count) - count + count // 2)[filled]

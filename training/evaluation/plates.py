@@ -68,6 +68,7 @@ _IMAGE_CODE = (
             "optical_density",
             "outline",
             "prepared_plane",
+            "quantiles",
             "ranked_measures",
             "shadow",
             "tissue_choice",

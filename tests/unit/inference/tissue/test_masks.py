@@ -6,11 +6,16 @@ import numpy.typing as npt
 import pytest
 
 from inference.tissue.masks import (
+    centre_of_mass,
+    depth_of_mask,
     dilate_mask,
     erode_mask,
     fill_lumens,
+    label_areas,
     label_openings,
+    label_parts,
     median_solidity,
+    select_parts,
 )
 
 SIDE_PX = 120
@@ -47,7 +52,7 @@ def test_the_gap_between_bodies_that_touch_stays_open() -> None:
     assert not filled[42, 50]
 
 
-@pytest.mark.parametrize("radius_px", [1.0, 3.0, 4.5, 6.0, 11.0])
+@pytest.mark.parametrize("radius_px", [1.0, 3.0, 4.5, 4.6, 6.0, 7.3, 9.9, 10.1, 11.0])
 def test_masks_are_extended_and_reduced_as_without_a_bounding_box(radius_px: float) -> None:
     for mask in (disc(60, 60, 25), disc(5, 110, 20) | disc(70, 40, 2), disc(300, 300, 1)):
         outside = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
@@ -84,3 +89,51 @@ def test_the_solidity_of_bodies_is_the_median_without_crumbs() -> None:
     assert median_solidity(square, 0.1) == pytest.approx(1, abs=0.01)
     assert median_solidity(cross, 0.1) == pytest.approx(0.61, abs=0.05)
     assert median_solidity(square | disc(110, 20, 2), 0.1) == pytest.approx(1, abs=0.01)
+
+
+def random_mask(generator: np.random.Generator, share: float = 0.3) -> npt.NDArray[np.bool_]:
+    smooth = cv2.GaussianBlur(generator.normal(size=(61, 83)), (0, 0), 2)
+    return np.asarray(smooth > np.quantile(smooth, 1 - share))
+
+
+def test_parts_inside_a_box_have_the_labels_and_statistics_of_the_whole_image() -> None:
+    mask = np.zeros((90, 120), dtype=bool)
+    mask[21:82, 30:113] = random_mask(np.random.default_rng(6))
+    labels, stats = label_parts(mask)
+    _, expected, statistics, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(stats[1:], statistics[1:])
+    assert stats[0, cv2.CC_STAT_AREA] == np.count_nonzero(~mask)
+
+
+def test_areas_of_parts_are_their_numbers_of_pixels() -> None:
+    mask = random_mask(np.random.default_rng(7))
+    labels, area = label_areas(mask)
+    assert area.tolist() == [0, *np.bincount(labels.ravel())[1:].tolist()]
+
+
+def test_an_empty_mask_has_no_parts() -> None:
+    nothing = np.zeros((5, 7), dtype=bool)
+    assert len(label_parts(nothing)[1]) == 1
+    assert label_areas(nothing)[1].tolist() == [0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_chosen_parts_do_not_include_the_outside(share: float) -> None:
+    generator = np.random.default_rng(8)
+    labels, area = label_areas(generator.random((40, 50)) < 0.2)
+    chosen = generator.random(len(area)) < share
+    chosen[0] = True
+    np.testing.assert_array_equal(select_parts(labels, chosen), chosen[labels] & (labels > 0))
+
+
+def test_the_depth_of_a_mask_at_the_border_is_that_from_the_inner_outline() -> None:
+    mask = np.zeros((9, 12), dtype=bool)
+    mask[:, :4] = True
+    assert depth_of_mask(mask)[4].round().tolist() == [4, 3, 2, 1, *[0] * 8]
+
+
+def test_the_centre_of_mass_is_the_mean_of_the_pixels() -> None:
+    mask = random_mask(np.random.default_rng(9))
+    rows, columns = np.nonzero(mask)
+    assert centre_of_mass(mask) == (columns.mean(), rows.mean())
