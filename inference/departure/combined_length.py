@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
-from inference.departure.metrics import Mahalanobis, Noise
+from inference.departure.metrics import Mahalanobis, Noise, block_diagonal
 from schemas.arrays import Float64Array, IndexArray
 
 MIN_AGREEMENT = 0.85
@@ -99,7 +98,7 @@ class CombinedLength:
         pairs = list(zip(scales, fitted, strict=True))
         return cls(
             Mahalanobis(
-                scipy.linalg.block_diag(*(scale * each.metric.matrix for scale, each in pairs)),
+                block_diagonal(*(scale * each.metric.matrix for scale, each in pairs)),
                 np.concatenate([scale * each.metric.weights for scale, each in pairs]),
             )
         )
