@@ -22,16 +22,14 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.messaging.listen import Message, Service, listen
+from benchmarks.running_service import Subscriber, copy_files
 from schemas.ranking import Ranking, TreatmentTable
 from simulation.kinds import Mechanism
 from simulation.microscope import virtual_microscopes
@@ -41,45 +39,6 @@ from tests.small_plates import with_few_wells
 
 STARTS = 2.5  # latest kill, in durations of a start
 END_S = 600.0  # limit of the last run
-
-
-@dataclass
-class Subscriber:
-    """A subscriber of the service on a thread of its own, with all messages that it received."""
-
-    service: ServiceProcess
-    messages: dict[int, Message] = field(default_factory=dict)
-    conflicts: int = 0  # sequence numbers that came with two different messages
-    repeated: int = 0  # messages that were passed on a second time
-
-    def receive(self, message: Message) -> None:
-        """Keep a message, and count it if its number was that of another or the same message."""
-        known = self.messages.setdefault(message.sequence, message)
-        self.conflicts += known != message
-        self.repeated += known is not message and known == message
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Context manager during which the thread receives messages, after the last known one."""
-        is_over = threading.Event()
-        addresses = Service(f"ipc://{self.service.folder}/events", self.service.requests)
-        thread = threading.Thread(
-            target=listen,
-            args=(addresses,),
-            kwargs={
-                "after": max(self.messages, default=0),
-                "topic": "",
-                "on_message": self.receive,
-                "should_stop": is_over.is_set,
-                "on_silence": lambda _text: None,
-            },
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
 
 
 @dataclass(frozen=True)
@@ -183,7 +142,7 @@ def kill_repeatedly(
     start_s = 0.0
     for kill in range(kills):
         if should_stop():
-            write_files(service, drop, files[len(files) * kill // kills :])
+            copy_files(service, drop, files[len(files) * kill // kills :])
             return kill
         batch = files[len(files) * kill // kills : len(files) * (kill + 1) // kills]
         begun, begun_at = time.monotonic(), datetime.now(UTC)
@@ -193,7 +152,7 @@ def kill_repeatedly(
                 start_s = start_duration_s(service, begun_at)
             end = begun + rng.uniform(0, STARTS * start_s)
             for file in batch:
-                write_files(service, drop, [file])
+                copy_files(service, drop, [file])
                 time.sleep(max(0.0, end - time.monotonic()) / (2 * len(batch)))
             time.sleep(max(0.0, end - time.monotonic()))
             process.kill()
@@ -206,14 +165,6 @@ def start_duration_s(service: ServiceProcess, begun_at: datetime) -> float:
     """Return the duration of a start, which depends on the load; 0 if it had not ended."""
     started_at = datetime.fromisoformat(service.events("service.started")[-1]["timestamp"])
     return max(0.0, (started_at - begun_at).total_seconds())
-
-
-def write_files(service: ServiceProcess, drop: Path, files: Iterable[Path]) -> None:
-    """Copy files of a drop folder to that of the service, as the robot writes them."""
-    for file in files:
-        copy = service.drop / file.relative_to(drop)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
 
 
 def newest(service: ServiceProcess) -> dict[tuple[str, int], Ranking]:

@@ -83,14 +83,18 @@ def grow(config: Config, plates: int) -> None:
         with store._database.writing() as connection:  # noqa: SLF001 - as above
             last = connection.scalar(select(func.max(messages.c.sequence)))
             connection.execute(update(counters).values(last=last, published_through=last))
-        close_plates(store, basis_of(days.settings, card.encoder_id))
+    close_plates(config)
 
 
-def close_plates(store: SqlStore, basis: str) -> None:
-    """Store that each live plate is closed, as the service finds when it has examined it."""
-    for plate, changes in store.live_plates(basis).items():
-        state = StoredPlateState(PlateState.CLOSED, 1, changes, basis, NOW)
-        store.save_plate_state(plate, state)
+def close_plates(config: Config) -> None:
+    """Store that each live plate is closed, as this version finds when it has examined it."""
+    card = load_bundle(config.encoder.bundle).card
+    with closing(wiring.open_store(config)) as store:
+        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+        basis = basis_of(days.settings, card.encoder_id)
+        for plate, changes in store.live_plates(basis).items():
+            state = StoredPlateState(PlateState.CLOSED, 1, changes, basis, NOW)
+            store.save_plate_state(plate, state)
 
 
 def _template(store: SqlStore, days: DailyPath, card: BundleCard, folder: Path) -> Template:

@@ -33,7 +33,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.faults import Subscriber
+from benchmarks.running_service import Subscriber
 from benchmarks.soak_clock import Compression
 from benchmarks.soak_result import (
     Flatness,

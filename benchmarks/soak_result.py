@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.faults import Subscriber
+from benchmarks.running_service import Subscriber
 from benchmarks.soak_robot import Robot
 from daemon import wiring
 from daemon.alerts import Alerts

@@ -3,9 +3,10 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice, takewhile
 
 import structlog
 
@@ -19,7 +20,16 @@ from schemas.well_image import PendingImages, Rejected, SourceStatus, WellImage
 log = structlog.get_logger()
 
 IMAGES_PER_WORKER = 3
-"""Largest number of images in the queue for each worker: one is analysed, the others wait."""
+"""Number of images of any size in the queue for each worker: one is analysed, the others wait."""
+
+GROUP_PER_WORKER = 5
+"""Number of images for each worker that are returned together in a backlog."""
+
+QUEUE_BYTES = 64 * 2**20
+"""Largest size of the pixels in the queue while it has more than ``IMAGES_PER_WORKER``."""
+
+GROUP_WAIT_S = 1.0
+"""Longest wait of the oldest image for the analyses of the images that are returned with it."""
 
 CLOSE_S = 30.0
 """Longest wait for the analyses that have started, when the service ends."""
@@ -40,15 +50,19 @@ class Arrival:
         """The id of the plate; empty if the files name none."""
         return self.item.plate if isinstance(self.item, Rejected) else self.item.key.plate
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the pixels in memory."""
+        return self.item.planes.nbytes if isinstance(self.item, WellImage) else 0
+
     def can_follow(self, group: Sequence["Arrival"]) -> bool:
-        """Return whether it is ready, and an image of another well of the group's plate and day."""
+        """Return whether this is an image of another well of the plate and day of a group."""
         images = [self.item, *(each.item for each in group)]
         keys = [(each.key, each.day) for each in images if isinstance(each, WellImage)]
         return (
             len(keys) == len(images)
             and len({(key.plate, day) for key, day in keys}) == 1
             and len({key.well for key, _ in keys}) == len(keys)
-            and all(each.analysis.done() for each in (self, *group))
         )
 
 
@@ -56,15 +70,17 @@ class ImageQueue:
     """Takes well images from the source, and returns them in order while workers analyse them.
 
     OpenCV, NumPy and onnxruntime release the lock of the interpreter, so threads use all cores. The
-    memory of the queue is limited by the number of its images, :data:`IMAGES_PER_WORKER` for each
-    worker. If a worker hangs, the main loop waits for its image and sends no heartbeat.
+    memory of the queue is limited: beyond :data:`IMAGES_PER_WORKER` for each worker, images are
+    added only while a group can grow and all pixels fit into :data:`QUEUE_BYTES`. If a worker
+    hangs, the main loop waits for its image and sends no heartbeat.
 
     Parameters
     ----------
     source
         The source of the images.
     analyse
-        Returns the Analysis of a well image; several threads call it.
+        Returns the Analysis of a well image; several threads call it. It gets the executor of
+        these threads.
     workers
         Number of images that are analysed at the same time.
     limit
@@ -74,14 +90,15 @@ class ImageQueue:
     def __init__(
         self,
         source: SourceThread,
-        analyse: Callable[[WellImage], Analysis],
+        analyse: Callable[[WellImage, Executor], Analysis],
         workers: int,
         limit: ProcessingLimit,
     ) -> None:
         self._source = source
         self._analyse = analyse
         self._limit = limit
-        self._most = IMAGES_PER_WORKER * workers
+        self._usual = IMAGES_PER_WORKER * workers
+        self._group = GROUP_PER_WORKER * workers
         self._threads = DaemonThreads(workers, "analyse")
         self._arrivals: deque[Arrival] = deque()
         self._unfinished: set[Future[Analysis]] = set()
@@ -89,15 +106,17 @@ class ImageQueue:
     def next(self, timeout_s: float) -> list[Arrival]:
         """Return the oldest image or refusal; empty if the queue is empty and the source has none.
 
-        Images of other wells of the same plate and day are returned with it, if they follow it in
-        the queue and are analysed.
+        The analysed images of other wells of the same plate and day that follow it in the queue are
+        returned with it. In a backlog, the oldest image waits until a group of them is analysed.
 
-        First the queue is filled, until its oldest image is analysed. The errors of the source are
-        those of :meth:`daemon.source_thread.SourceThread.next`, while the queue is empty.
+        First the queue is filled, until the images of the group are analysed. The errors of the
+        source are those of :meth:`daemon.source_thread.SourceThread.next`, while the queue is
+        empty.
         """
-        while len(self._arrivals) < self._most:
+        while self._has_place:
+            group = self._oldest_group()
             try:
-                item = self._source.next(timeout_s, self._oldest)
+                item = self._source.next(timeout_s, group[-1].analysis if group else None)
             except (SourceGoneError, StoreError):
                 if not self._arrivals:
                     raise
@@ -105,12 +124,10 @@ class ImageQueue:
             if item is None:
                 break
             self._arrivals.append(self.arrival_of(item))
-            if self._arrivals[0].analysis.done():
-                break
-        group = [self._arrivals.popleft()] if self._arrivals else []
-        while self._arrivals and self._arrivals[0].can_follow(group):
-            group.append(self._arrivals.popleft())
-        return group
+        group = self._oldest_group()
+        wait([each.analysis for each in group], timeout=GROUP_WAIT_S)
+        analysed = [*takewhile(lambda each: each.analysis.done(), group)]
+        return [self._arrivals.popleft() for _ in analysed or group[:1]]
 
     def arrival_of(self, item: WellImage | Rejected) -> Arrival:
         """Return the Arrival of an item; a worker starts to analyse a well image."""
@@ -143,9 +160,23 @@ class ImageQueue:
             log.warning("image.not_analysed", reason=f"its analysis takes more than {CLOSE_S:g} s")
 
     @property
-    def _oldest(self) -> "Future[Analysis] | None":
-        return self._arrivals[0].analysis if self._arrivals else None
+    def _has_place(self) -> bool:
+        """True if the memory of the queue allows one more image."""
+        count = len(self._arrivals)
+        size_bytes = sum(each.size_bytes for each in self._arrivals)
+        return count < self._usual or (
+            count < self._usual + self._group and size_bytes < QUEUE_BYTES
+        )
+
+    def _oldest_group(self) -> list[Arrival]:
+        """Return the oldest arrival with those that follow it and can be committed with it."""
+        group = [*islice(self._arrivals, 1)]
+        for arrival in islice(self._arrivals, 1, self._group):
+            if not arrival.can_follow(group):
+                break
+            group.append(arrival)
+        return group
 
     def _analyse_within_limit(self, image: WellImage) -> Analysis:
         with self._limit.of(image.files):
-            return self._analyse(image)
+            return self._analyse(image, self._threads)

@@ -6,16 +6,19 @@ Images of one plate and day that are ready at the same time are committed togeth
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
+from acquisition.quality import assess
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
-from daemon.tissue_analysis import TissueMethod, analyse_tissue
+from daemon.tissue_analysis import TissueMethod, measure_sharpest_plane
 from inference.departure.scales import differs_from_plate
 from inference.ports import Encoder
 from inference.tissue.condition import ConditionSettings, classify_condition
@@ -49,15 +52,17 @@ class ImagePath:
     runs: PlateRuns
     clock: Callable[[], datetime]
 
-    def analyse(self, image: WellImage) -> "Analysis":
+    def analyse(self, image: WellImage, pool: Executor | None = None) -> "Analysis":
         """Return the Analysis of a well image; several threads may call it.
+
+        A free thread of ``pool`` computes the embedding, if there is one.
 
         Raises
         ------
         ImageError
             If the image cannot be measured or embedded.
         """
-        return analyse(image, self.encoder, self.tissue)
+        return analyse(image, self.encoder, self.tissue, pool)
 
     def process(
         self,
@@ -115,10 +120,14 @@ class ImagePath:
         outcomes = []
         new: list[Observation] = []
         pictures: list[bytes] = []
+        scales: dict[int, Counter[float | None]] = {}  # number of images by scale, for each run
         for image, analysis in images:
             digest, pixel_digest = image.digest, image.pixel_digest
             of_run = self.runs.with_run(image, digest, plate_map, self.clock())
-            flagged = self._with_plate_flags(of_run, plate_map, new)
+            plate, run = of_run.key.plate, of_run.key.run
+            if run not in scales:
+                scales[run] = Counter(self.store.scales(plate, run))
+            flagged = _with_plate_flags(of_run, plate_map, scales[run])
             if self.store.version_of(flagged.key, digest) is not None:
                 self.store.add_duplicate(flagged, self.clock())
                 outcomes.append(Outcome.DUPLICATE)
@@ -134,6 +143,7 @@ class ImagePath:
                 received_at=self.clock(),
             )
             new.append(observation)
+            scales[run][observation.um_per_px] += 1
             pictures.append(found.picture)
             outcomes.append(Outcome.STORED)
         departures = self._departures(new, plate_map)
@@ -170,21 +180,6 @@ class ImagePath:
             log.exception("departures.failed", plate=new[0].key.plate)
         return [()] * len(new)
 
-    def _with_plate_flags(
-        self, image: WellImage, plate_map: PlateMap | None, new: Sequence[Observation]
-    ) -> WellImage:
-        """Return a well image flagged if its scale differs from that of its plate's images.
-
-        ``new`` are images of the plate that are stored together with this one.
-        """
-        if plate_map is None or Flag.SCALE_DISAGREES in image.flags:
-            return image
-        scales = Counter(self.store.scales(image.key.plate, image.key.run))
-        scales.update(each.um_per_px for each in new if each.key.run == image.key.run)
-        if not differs_from_plate(image.um_per_px, scales, plate_map):
-            return image
-        return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
-
     def _refuse(self, rejected: Rejected) -> Rejected:
         message = RejectedData(
             plate=rejected.plate,
@@ -194,6 +189,22 @@ class ImagePath:
         )
         self.store.add_rejected(rejected, message, self.clock())
         return rejected
+
+
+def _with_plate_flags(
+    image: WellImage, plate_map: PlateMap | None, scales: Counter[float | None]
+) -> WellImage:
+    """Return a well image flagged if its scale differs from that of its plate's images.
+
+    ``scales`` has the number of other images of the run by scale in µm per pixel.
+    """
+    if (
+        plate_map is None
+        or Flag.SCALE_DISAGREES in image.flags
+        or not differs_from_plate(image.um_per_px, scales, plate_map)
+    ):
+        return image
+    return replace(image, flags=(*image.flags, Flag.SCALE_DISAGREES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +219,18 @@ class Analysis:
     picture: bytes  # JPEG of the sharpest plane with the outline of the tissue
 
 
-def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysis:
+def analyse(
+    image: WellImage, encoder: Encoder, tissue: TissueMethod, pool: Executor | None = None
+) -> Analysis:
     """Return the quality, embedding, measures and picture of a well image.
 
     The image computes and keeps its digest here, so that the main loop does not wait for it.
+
+    Parameters
+    ----------
+    pool
+        Its threads also call this function. If one of them is free, it computes the embedding while
+        this thread measures the tissue.
 
     Raises
     ------
@@ -223,15 +242,19 @@ def analyse(image: WellImage, encoder: Encoder, tissue: TissueMethod) -> Analysi
         raise ImageError(
             image.key.well, f"{width}×{height} pixels; expected at least {MIN_SIDE_PX} a side"
         )
+    quality = assess(image.planes, image.flags)
+    embed = partial(encoder.embed, image, quality.sharpest_plane)
+    elsewhere = pool.submit(embed) if pool else None
+    found = measure_sharpest_plane(image.planes, quality, image.um_per_px, tissue)
+    picture = draw_outline_picture(found.plane, found.tissue)
     _ = image.digest
-    found = analyse_tissue(image.planes, image.um_per_px, tissue, image.flags)
     return Analysis(
         quality=found.quality,
-        embedding=encoder.embed(image, found.quality.sharpest_plane),
+        embedding=embed() if elsewhere is None or elsewhere.cancel() else elsewhere.result(),
         measures=found.measures,
         measured_by=found.measured_by,
         unsure=found.tissue.unsure,
-        picture=draw_outline_picture(found.plane, found.tissue),
+        picture=picture,
     )
 
 

@@ -93,6 +93,7 @@ class Service:
     _last_sweep_s: float = float("-inf")
     _last_trim_s: float = float("-inf")
     _to_examine: deque[str] = field(default_factory=deque)  # plates that are left in this sweep
+    _imaged: set[str] = field(default_factory=set)  # plates with images since their examination
     _caught_up: set[str] = field(default_factory=set)  # plates examined since the start
     _unranked: set[str] = field(default_factory=set)  # plates whose last ranking failed
     _unreadable: frozenset[str] = frozenset()  # paths of the files with an alert
@@ -286,16 +287,21 @@ class Service:
             self.alerts.clear(AlertKind.DISK, "ranking")
 
     def _rank_due(self, item: WellImage | Rejected | None, *, once: bool) -> None:
-        """Rank the newest image's plate when no image is queued, and all plates at intervals.
+        """Rank plates with new images when no image comes for a turn, and all plates at intervals.
 
-        With ``once``, the first ranking of a plate waits until all images are ingested.
+        So no image waits for the examination of a plate after each image of the same plate. With
+        ``once``, the first ranking of a plate waits until all images are ingested.
         """
         self._save_inputs()
         pending = self.status.source.pending
         if not pending:
             self._learn_calibrations()
-        if isinstance(item, WellImage) and not pending.get(item.key.plate):
-            self._rank_when_calibrated(item.key.plate, self._awaited_lines(), once=once)
+        if isinstance(item, WellImage):
+            self._imaged.add(item.key.plate)
+        if item is None:
+            for plate in sorted(self._imaged - pending.keys()):
+                self._rank_when_calibrated(plate, self._awaited_lines(), once=once)
+                self._imaged.discard(plate)
         if not self._to_examine and time.monotonic() - self._last_sweep_s >= SWEEP_S:
             self._begin_sweep()
         self._examine_next(once=once)

@@ -55,7 +55,19 @@ def analyse_tissue(
     flags
         Flags that were set when the files were read; they come first in the quality.
     """
-    quality = assess(planes, flags)
+    return measure_sharpest_plane(planes, assess(planes, flags), um_per_px, method)
+
+
+def measure_sharpest_plane(
+    planes: npt.NDArray[np.uint16],
+    quality: Quality,
+    um_per_px: float | None,
+    method: TissueMethod,
+) -> TissueAnalysis:
+    """Return the TissueAnalysis of an image whose quality is known.
+
+    Parameters are those of :func:`analyse_tissue`.
+    """
     plane = planes[quality.sharpest_plane]
     tissue = method.segmenter.segment(plane, um_per_px)
     measures = measure_tissue(plane, tissue, um_per_px)

@@ -89,19 +89,29 @@ class SqlObservations(SqlPart):
         nothing is added, and the number of the first message is returned.
         """
         with self._database.writing() as connection:
-            return self._add(connection, NewObservation(observation, message, picture))
+            [sequence] = self._add(connection, [NewObservation(observation, message, picture)])
+        return sequence
 
     def add_observations(self, new: Sequence[NewObservation]) -> None:
         """Commit several observations as :meth:`add_observation` does, in one transaction.
 
         None is added if one of them cannot be stored.
         """
-        with self._database.writing() as connection:
-            for each in new:
-                self._add(connection, each)
+        if new:
+            with self._database.writing() as connection:
+                self._add(connection, new)
 
-    def _add(self, connection: Connection, new: NewObservation) -> int:
-        """Add an observation in a transaction; return the sequence number of its message."""
+    def _add(self, connection: Connection, new: Sequence[NewObservation]) -> list[int]:
+        """Add observations in a transaction; return the sequence numbers of their messages."""
+        added = [self._add_one(connection, each) for each in new]
+        plates = [each.observation.key.plate for each in new]
+        note_changes(
+            connection, [plate for plate, (_, is_new) in zip(plates, added, strict=True) if is_new]
+        )
+        return [sequence for sequence, _ in added]
+
+    def _add_one(self, connection: Connection, new: NewObservation) -> tuple[int, bool]:
+        """Add an observation; return the sequence number of its message, and if it was added."""
         observation = new.observation
         at, key = observation.received_at, observation.key
         same = and_(is_of(key), observations.c.digest == observation.digest)
@@ -113,11 +123,10 @@ class SqlObservations(SqlPart):
             connection, observation.files, outcome, at=at, plate=key.plate, well=key.well
         )
         if sequence_of_same is not None:
-            return sequence_of_same
+            return sequence_of_same, False
         sequence = self._enqueue(connection, new.message, at)
         self._insert_observation(connection, observation, sequence, new.picture)
-        note_changes(connection, [key.plate])
-        return sequence
+        return sequence, True
 
     def imaged(self, plate: str, encoder_id: str) -> Sequence[VisitVersion]:
         """Return every VisitVersion of a plate that an encoder has embedded, in order."""
@@ -225,7 +234,7 @@ class SqlObservations(SqlPart):
         }
         row = with_checksum(observations, row)
         observation_id = connection.execute(
-            observations.insert().values(row).returning(observations.c.id)
+            observations.insert().returning(observations.c.id), row
         ).scalar_one()
         embedding = {
             "observation_id": observation_id,
@@ -233,10 +242,10 @@ class SqlObservations(SqlPart):
             "crop": of.crop,
             "vector": of.embedding,
         }
-        connection.execute(embeddings.insert().values(with_checksum(embeddings, embedding)))
+        connection.execute(embeddings.insert(), with_checksum(embeddings, embedding))
         if picture:
             connection.execute(
-                pictures.insert().values(observation_id=observation_id, jpeg=picture)
+                pictures.insert(), {"observation_id": observation_id, "jpeg": picture}
             )
 
 

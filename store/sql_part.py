@@ -149,7 +149,7 @@ class SqlPart:
             "body": body,
             "created_at": at,
         }
-        connection.execute(messages.insert().values(with_checksum(messages, row)))
+        connection.execute(messages.insert(), with_checksum(messages, row))
         return sequence
 
     def _record_outcome(

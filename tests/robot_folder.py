@@ -107,6 +107,7 @@ class RobotFolder:
         self.root = root
         self.clock = ManualClock()
         self.events = ManualEvents()
+        self.progress: Callable[[], None] = lambda: None  # called when the folder has answered
         root.mkdir()
         self.write("P1/P1.plate.toml", PLATE_TOML.encode())
         self.write("P1/P1.wells.csv", WELLS_CSV.encode())
@@ -129,6 +130,7 @@ class RobotFolder:
             events=self.events,
             pool=ImmediatePool(before_reading),
             wait=self.clock.wait,
+            progress=self.progress,
         )
 
     def failing_file(self, path: str) -> FileVersion:

@@ -31,6 +31,12 @@ from schemas.well_image import FileVersion
 PAUSE_PER_LISTING = 9
 """Pause after each listing, in durations of a listing: a tenth of the time is for listings."""
 
+FIRST_LISTINGS_S = 0.1
+"""Time of each listing for resting folders that were not listed since the start of the process."""
+
+LEAST_SHARE = 0.01
+"""Fraction of these folders that each listing includes, also if a share is slow."""
+
 LONGEST_PAUSE_S = 60.0
 """Longest pause after a listing, also after one that a hanging share made last for hours."""
 
@@ -245,7 +251,12 @@ class ListedFolder:
                 "is empty and was not before; expected the robot's files: is the share mounted?",
             )
         self.resting.wake(self.resting.missing(found.skipped))
-        for resting in self.resting.due(now_s):
+        begun_s, due = self._clock(), self.resting.due(now_s)
+        least = len(due) if self._rules.once else 1 + int(LEAST_SHARE * len(due))
+        for number, resting in enumerate(due):
+            is_late = number >= least and self._clock() - begun_s >= FIRST_LISTINGS_S
+            if is_late and resting.listed_s == float("-inf"):
+                break
             inside = list(list_inside(start=resting.folder.path))
             if fingerprint_of(inside, self._basis) == resting.folder.fingerprint:
                 counts = count_passed_over(version.path for version in inside)

@@ -117,5 +117,7 @@ def _printable(path: str) -> str:
 
     The name is refused later because of its backslash, so the file is never opened.
     """
+    if path.isascii():
+        return path
     errors = sys.getfilesystemencodeerrors()
     return path.encode("utf-8", errors).decode("utf-8", "backslashreplace")

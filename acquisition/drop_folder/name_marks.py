@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 _GUID = r"[0-9A-F]{8}-[0-9A-F-]*"  # file names may hold a shortened GUID
@@ -50,15 +51,18 @@ class Mark:
     end: int
 
 
-def is_thumbnail(path: str) -> bool:
-    """Return whether a path is that of a thumbnail, or is in a folder of thumbnails.
+def is_thumbnail(name: str) -> bool:
+    """Return whether the name of an image file is that of a thumbnail.
 
     The word has to be at the start or the end of the name, where programs write it.
     """
-    *folders, name = path.split("/")
-    return any(map(_THUMBNAIL_FOLDER.fullmatch, folders)) or bool(
-        _THUMBNAIL.search(name.rsplit(".", 1)[0])
-    )
+    return bool(_THUMBNAIL.search(name.rsplit(".", 1)[0]))
+
+
+@lru_cache(maxsize=1024)
+def is_thumbnail_folder(path: str) -> bool:
+    """Return whether a folder is one of thumbnails, or inside such a folder."""
+    return any(map(_THUMBNAIL_FOLDER.fullmatch, path.split("/")))
 
 
 def name_of_original(name: str) -> str | None:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from acquisition.drop_folder.name_marks import (
     find_marks,
     is_thumbnail,
+    is_thumbnail_folder,
     marks_in_identifier,
     name_of_original,
     without_identifiers,
@@ -237,13 +238,25 @@ def is_image_name(name: str) -> bool:
 
 def is_ignored(path: str) -> bool:
     """Return whether a path is hidden, temporary, a thumbnail or in a folder of the system."""
-    *folders, name = path.split("/")
-    stem = name.rsplit(".", 1)[0]
+    folder, _, name = path.rpartition("/")
     return (
-        any(folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS for folder in folders)
-        or any(map(_TEMPORARY.search, (name, stem)))
-        or (is_image_name(name) and is_thumbnail(path))
+        _is_system_folder(folder)
+        or _is_ignored_name(name)
+        or (is_image_name(name) and is_thumbnail_folder(folder))
     )
+
+
+@lru_cache(maxsize=1024)  # most files of a listing have the same folder as the one before
+def _is_system_folder(path: str) -> bool:
+    """Return whether a folder is hidden or of the system, or inside such a folder."""
+    return any(name.startswith(".") or name.lower() in _SYSTEM_FOLDERS for name in path.split("/"))
+
+
+@lru_cache(maxsize=16_384)  # the folders of all days and plates have the same names of files
+def _is_ignored_name(name: str) -> bool:
+    """Return whether the name of a file or folder is hidden, temporary or of a thumbnail."""
+    stem = name.rsplit(".", 1)[0]
+    return any(map(_TEMPORARY.search, (name, stem))) or (is_image_name(name) and is_thumbnail(name))
 
 
 def _parsed_name(values: tuple[tuple[str, object], ...]) -> ParsedName | None:

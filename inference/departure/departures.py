@@ -4,7 +4,7 @@ The scores of untreated wells have mean 0 and standard deviation 1.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -245,6 +245,7 @@ def measure_departures(
     day: int,
     settings: DepartureSettings = DEFAULT_DEPARTURE_SETTINGS,
     others: Sequence[Trajectories] = (),
+    metrics: Collection[MetricName] = tuple(MetricName),
 ) -> Departures:
     """Return the Departures of Trajectories' wells on a readout day, given the dosing day.
 
@@ -263,6 +264,8 @@ def measure_departures(
     others
         Other plates of the same encoder, line and days. Their untreated wells improve the estimate
         of the variation between untreated wells.
+    metrics
+        The metrics to compute; that of the settings and Mahalanobis always are.
 
     Raises
     ------
@@ -273,7 +276,7 @@ def measure_departures(
     residuals, used, left_out = residuals_of_scorable_wells(
         trajectories, dosing_day=dosing_day, day=day, settings=settings, others=others
     )
-    return score_residuals(residuals, used, left_out)
+    return score_residuals(residuals, used, left_out, metrics)
 
 
 def residuals_of_scorable_wells(
@@ -383,7 +386,12 @@ def _scorable_wells(
     return used, left_out
 
 
-def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, str]) -> Departures:
+def score_residuals(
+    residuals: Residuals,
+    used: BoolArray,
+    left_out: dict[str, str],
+    metrics: Collection[MetricName] = tuple(MetricName),
+) -> Departures:
     """Return Departures from Residuals of n wells, their mask (N,), and reasons by left-out well.
 
     A score is the length of a residual minus the untreated mean, in untreated standard deviations.
@@ -399,13 +407,16 @@ def score_residuals(residuals: Residuals, used: BoolArray, left_out: dict[str, s
         (N,), True for these n wells.
     left_out
         Reason by well, for wells that cannot be scored.
+    metrics
+        As in :func:`measure_departures`.
     """
     untreated = residuals.untreated
-    lengths = _lengths(residuals, untreated)
+    metrics = {MetricName.MAHALANOBIS, residuals.settings.metric, *metrics}
+    lengths = _lengths(residuals, untreated, metrics)
     for well in np.flatnonzero(untreated):
         others = untreated.copy()
         others[well] = False
-        for name, values in _lengths(residuals, others).by_metric.items():
+        for name, values in _lengths(residuals, others, metrics).by_metric.items():
             lengths.by_metric[name][well] = values[well]
     scores, spreads = {}, {}
     for name, values in lengths.by_metric.items():
@@ -455,7 +466,7 @@ def departures_on_day(
         return {}
     try:
         departures = measure_departures(
-            trajectories, dosing_day=dosing_day, day=day, settings=settings
+            trajectories, dosing_day=dosing_day, day=day, settings=settings, metrics=()
         )
     except ProfileError:  # the ranking of the day reports the problem
         return {}
@@ -500,8 +511,13 @@ class _Lengths:
     embedding_share: Float64Array  # (n,): fraction of the squared length due to the embedding
 
 
-def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
-    """Return the lengths of all residuals, with forecast and noise from the training wells."""
+def _lengths(
+    residuals: Residuals, training_wells: BoolArray, metrics: Collection[MetricName]
+) -> _Lengths:
+    """Return the lengths of all residuals by some metrics.
+
+    Forecast and noise are those of the training wells (n,).
+    """
     residual = residuals.fitted_on(training_wells)
     earlier = residuals.of_earlier_wells(training_wells)
     noise = residuals.estimate_noise(residual[training_wells], earlier)
@@ -519,15 +535,16 @@ def _lengths(residuals: Residuals, training_wells: BoolArray) -> _Lengths:
     )
     readout = residuals.reduced.readout
     earlier_lengths = [metric.lengths(rows) for rows, _ in earlier]
+    by_metric: dict[MetricName, Callable[[], Float64Array]] = {
+        MetricName.MAHALANOBIS: lambda: metric.lengths(residual),
+        MetricName.L2: lambda: np.asarray(np.linalg.norm(residual, axis=1)),
+        MetricName.COSINE: lambda: cosine_distance(readout, readout - residual),
+        MetricName.NEAREST_CONTROLS: lambda: nearest_distance(
+            residual, residual[training_wells], noise
+        ),
+    }
     return _Lengths(
-        by_metric={
-            MetricName.MAHALANOBIS: metric.lengths(residual),
-            MetricName.L2: np.linalg.norm(residual, axis=1),
-            MetricName.COSINE: cosine_distance(readout, readout - residual),
-            MetricName.NEAREST_CONTROLS: nearest_distance(
-                residual, residual[training_wells], noise
-            ),
-        },
+        by_metric={name: length() for name, length in by_metric.items() if name in metrics},
         earlier=np.concatenate(
             [np.empty(0), *(lengths - lengths.mean() for lengths in earlier_lengths)]
         ),

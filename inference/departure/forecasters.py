@@ -5,7 +5,6 @@ They are trained on untreated wells.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -68,23 +67,30 @@ class RidgeForecaster:
             unit = float(variance[varies].sum()) / min(len(past), len(variance))
             projected = inputs @ directions
             leverages = weights[:, None] * projected**2
-            for persistence, strength in product(self.persistences, self.strengths):
-                target = outputs - persistence * inputs[:, : readout.shape[1]]
-                inverse = np.divide(
+            inverses = [
+                np.divide(
                     1.0,
                     variance + strength * unit,
                     out=np.zeros_like(variance),
                     where=varies & np.isfinite(strength),
                 )
-                slope = inverse[:, None] * ((projected.T * weights) @ target)
-                # Error of each well when it is left out of the slope and of its plate's mean.
-                errors = (target - projected @ slope) / (
-                    1 - np.minimum(mean_leverage + leverages @ inverse, MAX_LEVERAGE)
-                )[:, None]
-                error = float(similarity @ (errors**2).sum(axis=1))
-                if error < best_error:
-                    best_errors, best_error = errors[: len(past)], error
-                    best_slope = directions @ slope + persistence * np.eye(*slope.shape)
+                for strength in self.strengths
+            ]
+            # A well that is left out of the slope and of its plate's mean has a larger error.
+            left_out = [
+                (1 - np.minimum(mean_leverage + leverages @ inverse, MAX_LEVERAGE))[:, None]
+                for inverse in inverses
+            ]
+            for persistence in self.persistences:
+                target = outputs - persistence * inputs[:, : readout.shape[1]]
+                moment = (projected.T * weights) @ target
+                for inverse, share_left in zip(inverses, left_out, strict=True):
+                    slope = inverse[:, None] * moment
+                    errors = (target - projected @ slope) / share_left
+                    error = float(similarity @ (errors**2).sum(axis=1))
+                    if error < best_error:
+                        best_errors, best_error = errors[: len(past)], error
+                        best_slope = directions @ slope + persistence * np.eye(*slope.shape)
         return Forecast(
             predict=lambda wells: readout_mean + (wells - past_mean) @ best_slope,
             left_out=readout - best_errors,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, starmap
 
 import numpy as np
-import scipy
 
+from inference.departure.metrics import block_diagonal
 from inference.ports import EarlierWells, SequenceModel
 from schemas.arrays import BoolArray, Float64Array
 from schemas.errors import ProfileError
@@ -227,7 +227,7 @@ def _fit_projection(
     max_count = max(MIN_COMPONENTS, wells // WELLS_PER_COMPONENT)
     of_embedding = _principal_directions(scaled[:, :embedded], max_count)
     of_measures = _principal_directions(scaled[:, embedded:], max_count)
-    directions = scipy.linalg.block_diag(of_embedding, of_measures)
+    directions = block_diagonal(of_embedding, of_measures)
     centre = scaled.mean(axis=0) @ directions
     return _Projection(kept, factors, embedded, directions, of_embedding.shape[1], centre), notes
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from acquisition.daemon_threads import DaemonThreads
 from daemon.alerts import Alerts
 from daemon.pipeline import ImagePath
 from daemon.plate_runs import PlateRuns
@@ -94,6 +96,16 @@ def process(path: ImagePath, image: WellImage, plate_map: PlateMap | None) -> Ou
         assert outcome.files == image.files
         return Outcome.REJECTED
     return outcome
+
+
+class ThreadNotingEncoder(ConstantEncoder):
+    """An encoder that keeps the name of the thread of each call."""
+
+    threads: ClassVar[list[str]] = []
+
+    def embed(self, image: WellImage, sharpest_plane: int) -> npt.NDArray[np.float32]:
+        self.threads.append(threading.current_thread().name)
+        return super().embed(image, sharpest_plane)
 
 
 UNEXPECTED = [ZeroDivisionError("float division by zero"), OverflowError("date"), KeyError("a")]
@@ -263,3 +275,31 @@ def test_a_message_from_before_doubts_were_sent_has_none() -> None:
     for row in ranking["wells"]:
         del row["unsure"]
     assert {row.unsure for row in Ranking.model_validate(ranking).wells} == {()}
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+def test_the_embedding_is_computed_once_by_a_free_thread_or_else_by_the_thread_of_the_image(
+    store: SqlStore, *, is_free: bool
+) -> None:
+    ThreadNotingEncoder.threads.clear()
+    pool, may_end = DaemonThreads(1, "pool"), threading.Event()
+    if is_free:
+        may_end.set()
+    pool.submit(may_end.wait, 10.0)
+    path = image_path(store, ThreadNotingEncoder())
+    found = path.analyse(samples.well_image(), pool)
+    may_end.set()
+    pool.shutdown()
+    alone = path.analyse(samples.well_image())
+    own = threading.current_thread().name
+    assert ThreadNotingEncoder.threads == ["pool_0" if is_free else own, own]
+    assert np.array_equal(found.embedding, alone.embedding)
+    assert (found.quality, found.measures) == (alone.quality, alone.measures)
+
+
+def test_an_error_of_the_encoder_on_another_thread_is_that_of_the_image(store: SqlStore) -> None:
+    pool = DaemonThreads(1, "pool")
+    path = image_path(store, ConstantEncoder(error=EXPECTED[0]))
+    with pytest.raises(ImageError, match="expected at least 300"):
+        path.analyse(samples.well_image(), pool)
+    pool.shutdown()

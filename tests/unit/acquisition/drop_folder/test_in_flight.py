@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.drop_folder.in_flight import InFlightImage, InFlightJournal
+from acquisition.drop_folder.in_flight import LONGEST, InFlightImage, InFlightJournal
 from schemas.well_image import FileVersion
 from tests.robot_folder import RobotFolder, images
 
@@ -76,3 +76,24 @@ def test_a_refused_file_is_not_in_flight(tmp_path: Path, robot: RobotFolder) -> 
     source = robot.open(in_flight=InFlightJournal(path), planes=1)
     assert source.next(timeout_s=30.0) is not None
     assert InFlightJournal(path).suspects == ()
+
+
+def test_an_incomplete_last_line_is_ignored_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    journal = InFlightJournal(path)
+    journal.add("P1", "B02", B02)
+    journal.add("P1", "B03", B03)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert [image.well for image in InFlightJournal(path).suspects] == ["B02"]
+
+
+def test_the_file_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    journal = InFlightJournal(path)
+    journal.add("P1", "B03", B03)
+    for number in range(LONGEST):
+        files = (FileVersion(f"P1/day07/C{number}.tif", 1, 2),)
+        journal.add("P1", "C02", files)
+        journal.remove(files)
+    assert len(path.read_bytes().splitlines()) <= LONGEST
+    assert [image.well for image in InFlightJournal(path).suspects] == ["B03"]

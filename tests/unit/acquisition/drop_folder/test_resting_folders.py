@@ -174,6 +174,57 @@ def test_after_a_restart_a_file_that_changed_meanwhile_is_found(resting: Resting
     assert [image.key.well for image in images(again, 60.0)] == ["B02"]
 
 
+@pytest.fixture
+def slow(robot: RobotFolder) -> tuple[RobotFolder, Closed]:
+    """Return a share on which each file takes 30 ms, with four plates that rest and a live one."""
+    names = ("P1", "P2", "P3", "P4", "P5")
+    files = [*robot.well()]
+    for name in names[1:]:
+        robot.write(f"{name}/{name}.plate.toml", PLATE_TOML.replace("P1", name).encode())
+        robot.write(f"{name}/{name}.wells.csv", WELLS_CSV.encode())
+        files += [robot.write(f"{name}/day07/B02_z{n}.tif", tiff(n)) for n in (1, 2, 3)]
+    closed = Closed(*names[:4])
+    _poll(robot.open(*files, closed=closed), 2 * REST_CHECK_S, robot)
+    assert len(closed.saved) == 4
+    robot.progress = lambda: robot.clock.wait(0.03)
+    return robot, closed
+
+
+def test_after_a_restart_the_live_plates_are_listed_before_the_resting_folders_of_a_slow_share(
+    slow: tuple[RobotFolder, Closed],
+) -> None:
+    robot, closed = slow
+    robot.write("P5/day08/B02_z1.tif", tiff(8))
+    again = robot.open(closed=closed, planes=3, once=False)
+    again.next(0.0)
+    resting = again._folder.resting._folders.values()
+    unlisted = [each for each in resting if each.listed_s == float("-inf")]
+    assert "P5/day08/B02_z1.tif" in again._folder.listing.files
+    assert len(unlisted) == 3
+
+
+@pytest.mark.parametrize("plate", ["P1", "P2", "P3", "P4"])
+def test_after_a_restart_a_changed_file_in_any_resting_folder_is_found_within_a_few_listings(
+    slow: tuple[RobotFolder, Closed], plate: str
+) -> None:
+    robot, closed = slow
+    robot.write(f"{plate}/day07/B02_z1.tif", tiff(99), at_ns=DAY_7_NS + SECOND_NS)
+    again = robot.open(closed=closed)
+    found = [image.key.plate for image in images(again, 20 * POLL_S)]
+    assert plate in found
+
+
+def test_with_once_all_resting_folders_of_a_slow_share_are_listed_at_the_start(
+    slow: tuple[RobotFolder, Closed],
+) -> None:
+    robot, closed = slow
+    again = robot.open(closed=closed, once=True)
+    again.next(0.0)
+    resting = again._folder.resting._folders.values()
+    assert len(resting) == 4
+    assert all(each.listed_s > float("-inf") for each in resting)
+
+
 def test_a_folder_with_an_image_whose_outcome_is_not_committed_does_not_rest(
     robot: RobotFolder,
 ) -> None:

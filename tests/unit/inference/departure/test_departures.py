@@ -10,7 +10,7 @@ from inference.departure.departures import (
     measure_departures,
 )
 from schemas.errors import ProfileError
-from schemas.forecast import ForecastFrom
+from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from tests.known_plates import DOSING_DAY, READOUT_DAY, joined, plate
@@ -319,3 +319,14 @@ def test_a_repeated_well_is_refused_by_name() -> None:
     trajectories = plate()
     with pytest.raises(ProfileError, match="P1: well B03 occurs twice; expected each well once"):
         scores(replace(trajectories, wells=(trajectories.wells[1], *trajectories.wells[1:])))
+
+
+@pytest.mark.parametrize("metric", MetricName)
+def test_a_score_does_not_depend_on_the_other_metrics_that_are_computed(metric: MetricName) -> None:
+    settings = DepartureSettings(metric=metric)
+    days = {"dosing_day": DOSING_DAY, "day": READOUT_DAY}
+    alone = measure_departures(plate(), **days, settings=settings, metrics=())
+    together = measure_departures(plate(), **days, settings=settings)
+    np.testing.assert_array_equal(alone.scores, together.scores)
+    assert alone.by_metric.keys() == {metric, MetricName.MAHALANOBIS}
+    assert together.by_metric.keys() == set(MetricName)

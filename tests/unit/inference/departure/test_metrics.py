@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy
 
 from inference.departure.metrics import (
     ISOTROPIC_SHARE,
@@ -8,6 +9,7 @@ from inference.departure.metrics import (
     NEAREST_COUNT,
     Mahalanobis,
     Noise,
+    block_diagonal,
     cosine_distance,
     nearest_distance,
     pre_dose_shape,
@@ -166,3 +168,9 @@ def test_the_nearest_distance_uses_five_controls_or_all(count: int) -> None:
         for row in residual
     ]
     np.testing.assert_allclose(nearest_distance(residual, controls, noise), plain)
+
+
+@pytest.mark.parametrize("sizes", [[(2, 3)], [(2, 2), (3, 3)], [(4, 1), (2, 0), (1, 5)]])
+def test_the_block_diagonal_matrix_is_that_of_scipy(sizes: list[tuple[int, int]]) -> None:
+    blocks = [rows(*size, seed=number) for number, size in enumerate(sizes)]
+    np.testing.assert_array_equal(block_diagonal(*blocks), scipy.linalg.block_diag(*blocks))
