@@ -17,7 +17,7 @@ CONFIDENCE = 0.9
 """Confidence level of all intervals."""
 PRIOR_PLATES = 4.0
 """Weight of the prior variance between plates, in degrees of freedom."""
-PRIOR_SLOPE_SD = 0.05
+PRIOR_SLOPE_SD = 0.15
 """Standard deviation between plates of the ratio of measured to predicted deterioration.
 
 It was found in simulated laboratories (``python -m benchmarks.few_plates --prior``).
