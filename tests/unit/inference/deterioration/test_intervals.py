@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from inference.deterioration import intervals
@@ -60,7 +61,12 @@ def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> No
     model = fit_error_model(plates)
     assert model.slope_sd**2 == pytest.approx(variance)
     assert model.degrees_of_freedom == 4 + count - 1
-    assert model.reach == pytest.approx(student(4 + count - 1).ppf(0.95))
+    assert model.reach == pytest.approx(norm.ppf(0.95))
+    half = model.reach * well_sd(model, np.array([80.0]), np.array([False]))
+    points = np.hypot(model.treatment_points, model.well_points)
+    assert half == pytest.approx(
+        np.hypot(student(4 + count - 1).ppf(0.95) * model.slope_sd * 80, norm.ppf(0.95) * points)
+    )
     assert model.basis == ("prior" if count == 1 else "model")
 
 
@@ -132,8 +138,19 @@ def test_an_interval_may_be_below_0_and_stays_within_the_range_of_an_assay() -> 
 def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_shared() -> None:
     model = fit_error_model([left_out(seed) for seed in range(3)])
     own, shared = treatment_variances(model, np.array([50.0, 50.0, 0.0]), np.array([1.0, 3.0, 3.0]))
-    assert own[0] - own[1] == pytest.approx(model.well_points**2 * 2 / 3)
+    quantile = student(model.degrees_of_freedom).ppf(0.95)
+    assert quantile**2 * (own[0] - own[1]) == pytest.approx(
+        norm.ppf(0.95) ** 2 * model.well_points**2 * 2 / 3
+    )
     assert shared == pytest.approx([(model.slope_sd * 50) ** 2, (model.slope_sd * 50) ** 2, 0])
+
+
+def test_untreated_wells_of_a_single_plate_have_the_variance_between_wells_too() -> None:
+    plate = left_out(5)
+    alone, both = fit_error_model([plate]), fit_error_model([plate, plate])
+    assert alone.untreated_points**2 == pytest.approx(
+        both.untreated_points**2 + alone.well_points**2
+    )
 
 
 def test_predictions_without_differences_or_untreated_wells_have_an_interval() -> None:
