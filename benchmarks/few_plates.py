@@ -21,7 +21,8 @@ treated wells, ``departure`` the same without a calibration. Rendered plates are
 ``--out``.
 
 The features are the measures, and with ``--encoder`` also the embedding of a shipped encoder. A
-table is printed for all laboratories, and one for each renderer if there are several.
+row is printed for all calibrations, for those that the service accepts (all others leave a plate to
+the ranking by departure), and for each renderer if there are several.
 
 With ``--divided``, half-divided plates of each tested laboratory calibrate: 30 untreated wells in
 one half and 30 wells of the same combination in the other, with effects of edge and column. Every
@@ -239,6 +240,9 @@ def print_evaluation(
             for each in evaluate(plates, assays, options.draws, reading)
         ]
         print_row(assays, results)
+        if accepted := [each for each in results if each.valid]:
+            print("  accepted:")
+            print_row(assays, accepted)
         for renderer in options.renderers if len(options.renderers) > 1 else ():
             print(f"  {renderer}:")
             print_row(assays, [each for each in results if each.plate.startswith(renderer)])

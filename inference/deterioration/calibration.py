@@ -20,6 +20,7 @@ from inference.deterioration.calibration_gates import (
 )
 from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.intervals import (
+    PRIOR_SLOPE_SD,
     LeftOutPlate,
     fit_error_model,
     prediction_interval,
@@ -233,7 +234,10 @@ def calibrate(
         for predicted, part in zip(predictions, parts, strict=True)
     ]
     of_plates = left_out if len(training) > 1 else [_joined(left_out)]
-    entries = _card_entries(model, of_plates, error_without_images(parts))
+    errors = fit_error_model(
+        of_plates, PRIOR_SLOPE_SD[cast("Representation", blank.representation)]
+    )
+    entries = _card_entries(model, of_plates, errors, error_without_images(parts))
     card = blank.model_copy(update=entries | limits_of_layout(training))
     problems = problems_of_errors(card, of_plates)
     return card.model_copy(update={"valid": not problems, "why_not": (*problems, *skipped)})
@@ -251,11 +255,13 @@ def _joined(parts: Sequence[LeftOutPlate]) -> LeftOutPlate:
 def _card_entries(
     model: str,
     left_out: Sequence[LeftOutPlate],
+    errors: ErrorModel,
     without_images: float,
 ) -> dict[str, object]:
     """Return the entries of the card about the chosen model.
 
-    ``left_out`` are the predictions for each plate, by the model that the other plates chose.
+    ``left_out`` are the predictions for each plate, by the model that the other plates chose,
+    and ``errors`` is their model.
     ``without_images`` is the mean absolute error of predictions that use no image.
     """
     measured = np.concatenate([plate.measured for plate in left_out])
@@ -271,7 +277,7 @@ def _card_entries(
         "worst_spearman": min(correlations),
         "percent_low": float(measured.min()),
         "percent_high": float(measured.max()),
-        "errors": fit_error_model(left_out),
+        "errors": errors,
         "left_out_percent": tuple(predicted.tolist()),
         "left_out_error": tuple((measured - predicted).tolist()),
         "left_out_treatment_error": tuple(

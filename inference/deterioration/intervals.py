@@ -4,7 +4,7 @@ With few plates the intervals rest on a model of the errors. From :data:`MIN_CON
 plates on, their width is set by conformal prediction at the level of plates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +12,23 @@ from scipy.special import ndtri, stdtrit
 
 from schemas.arrays import BoolArray, Float64Array
 from schemas.calibration import ErrorModel, PercentBasis
+from schemas.trajectory import Representation
 
 CONFIDENCE = 0.9
 """Confidence level of all intervals."""
 _NORMAL_QUANTILE = float(ndtri((1 + CONFIDENCE) / 2))
 PRIOR_PLATES = 4.0
 """Weight of the prior variance between plates, in degrees of freedom."""
-PRIOR_SLOPE_SD = 0.15
-"""Standard deviation between plates of the ratio of measured to predicted deterioration.
+PRIOR_SLOPE_SD: Mapping[Representation, float] = {
+    "measures": 0.22,
+    "both": 0.15,
+    "embedding": 0.22,
+}
+"""Standard deviation between plates of the ratio of measured to predicted deterioration, by the
+features of the model.
 
-It was found in simulated laboratories (``python -m benchmarks.few_plates --prior``).
+It was found in simulated laboratories (``python -m benchmarks.few_plates --prior``) for the
+measures and for both. The embedding alone has the larger of these values.
 """
 MIN_CONFORMAL_PLATES = 9
 """Smallest number of plates K for a conformal interval: 1 / (K + 1) is at most 1 − CONFIDENCE."""
@@ -53,8 +60,8 @@ class LeftOutPlate:
         return np.array([not name for name in self.treatments])
 
 
-def fit_error_model(plates: Sequence[LeftOutPlate]) -> ErrorModel:
-    """Return the ErrorModel of predictions for a new plate, from K LeftOutPlates.
+def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> ErrorModel:
+    """Return the ErrorModel of predictions for a new plate, from K LeftOutPlates and the prior s₀.
 
     The measured deterioration of a treated well is the predicted one times a slope of the plate,
     plus an effect of the treatment and of the well. An untreated well has no slope. The slope's
@@ -72,7 +79,7 @@ def fit_error_model(plates: Sequence[LeftOutPlate]) -> ErrorModel:
     slopes = np.array([fit.slope for fit in fits])
     freedom = PRIOR_PLATES + len(plates) - 1
     squares = float(((slopes - slopes.mean()) ** 2).sum())
-    slope_variance = (PRIOR_PLATES * PRIOR_SLOPE_SD**2 + squares) / freedom * (1 + 1 / len(plates))
+    slope_variance = (PRIOR_PLATES * prior_slope_sd**2 + squares) / freedom * (1 + 1 / len(plates))
     well = _pooled([fit.within for fit in fits], [fit.within_freedom for fit in fits])
     between = _pooled([fit.between for fit in fits], [fit.between_freedom for fit in fits])
     per_treatment = float(np.mean([fit.wells_per_treatment for fit in fits]))
