@@ -473,7 +473,7 @@ def test_the_assay_of_another_plate_is_skipped_with_the_dead_untreated_wells() -
     turned = dict(
         zip(
             plates[1].deterioration_percent,
-            reversed(plates[1].deterioration_percent.values()),
+            reversed([*plates[1].deterioration_percent.values()]),
             strict=True,
         )
     )

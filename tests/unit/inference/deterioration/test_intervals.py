@@ -100,7 +100,7 @@ def test_the_conformal_reach_is_the_smallest_with_enough_weight_of_plates() -> N
             (np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated) <= reach).mean()
             for plate in plates
         ]
-        return sum(inside) / (len(plates) + 1)
+        return float(sum(inside) / (len(plates) + 1))
 
     assert weight(model.reach) >= 0.9
     assert weight(0.9999 * model.reach) < 0.9
