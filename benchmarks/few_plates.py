@@ -1,14 +1,16 @@
 """Evaluate calibrations from few assay plates on held-out plates of simulated laboratories.
 
-    python -m benchmarks.few_plates --prior
+    python -m benchmarks.few_plates --prior --seed 31000 --laboratories 24 --plates 2
     python -m benchmarks.few_plates --assays 1 2 4 8 9
     python -m benchmarks.few_plates --divided 4
 
-With ``--prior``, the laboratories from ``--prior-seed`` on give the standard deviation between
-plates of the slope (measured deterioration / predicted deterioration), which is the constant
-``PRIOR_SLOPE_SD`` of ``inference/deterioration/intervals.py``. The other table uses laboratories
-from ``--seed`` on, which had no influence on that constant. Compounds kill by the visible
-mechanisms in random order, in the layout ``screen`` of 60 wells.
+The laboratories have consecutive seeds and the ``--renderers`` in turn. Their compounds kill by the
+mechanisms of the laboratory in random order, hidden mechanisms included, in the layout ``screen``.
+
+With ``--prior``, the laboratories give the standard deviation between plates of the slope (measured
+deterioration / predicted deterioration), which is the constant ``PRIOR_SLOPE_SD`` of
+``inference/deterioration/intervals.py``. The table of held-out plates uses other laboratories,
+which had no influence on that constant.
 
 For each number of assay plates, random sets of plates of one laboratory calibrate, and the other
 plates of the laboratory are held out. ``covered`` is the share of measured wells (assay noise of 3
@@ -17,6 +19,10 @@ the plate with the lowest value. ``Winkler`` is the interval score divided by th
 0–100 %. ``order`` is Spearman's correlation of predicted deterioration with the true kill over
 treated wells, ``departure`` the same without a calibration. Rendered plates are cached in
 ``--out``.
+
+The features are the measures, and with ``--encoder`` also the embedding of a shipped encoder. A
+row is printed for all calibrations, for those that the service accepts (all others leave a plate to
+the ranking by departure), and for each renderer if there are several.
 
 With ``--divided``, half-divided plates of each tested laboratory calibrate: 30 untreated wells in
 one half and 30 wells of the same combination in the other, with effects of edge and column. Every
@@ -40,19 +46,24 @@ import structlog
 from scipy.stats import spearmanr
 
 from benchmarks.observed_plates import ROOT
+from inference.bundle import load_bundle
 from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS
 from inference.deterioration.calibration import Calibration, Prediction, calibrate, refit
 from inference.deterioration.intervals import LeftOutPlate, plate_slope
-from simulation.kinds import Layout, Mechanism, RendererName
-from simulation.laboratories.laboratory import draw_laboratory
+from simulation.kinds import Layout, RendererName
+from simulation.laboratories.laboratory import Laboratory
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY, VirtualPlate
-from training.evaluation.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
+from training.evaluation.laboratories import draw_laboratories
+from training.evaluation.laboratory_plates import (
+    BundleExtractor,
+    LaboratoryPlate,
+    StageTimes,
+    observe_plates,
+)
 from training.evaluation.laboratory_protocol import Reading, assay_plate, departure_scores
 
 Array = npt.NDArray[np.float64]
-MEASURES = Reading("", "measures")
 RENDERERS = (RendererName.SHADED_BALL, RendererName.GROWING_FRONT)
-SIZE_PX = 256
 ALPHA = 0.1
 """Share of wells outside the interval."""
 BOOTSTRAPS = 2_000
@@ -73,23 +84,21 @@ class HeldOut:
 
 
 def observe_laboratory(
-    renderer: RendererName,
-    seed: int,
-    plates: int,
-    out: Path,
-    layout: Layout = Layout.SCREEN,
+    laboratory: Laboratory, plates: int, options: argparse.Namespace, layout: Layout = Layout.SCREEN
 ) -> list[LaboratoryPlate]:
-    """Return the plates of a laboratory whose compounds kill by visible mechanisms.
+    """Return plates of a laboratory with the features of the chosen encoder.
 
     Divided plates have the combination of the first plate, with its kills in other wells.
     """
-    laboratory = replace(draw_laboratory(seed, renderer), mechanisms=tuple(Mechanism))
-    scopes = laboratory.plates(plates, size_px=SIZE_PX, layout=layout)
+    scopes = laboratory.plates(plates, size_px=options.size, layout=layout)
     if layout is Layout.DIVIDED:
         scopes = tuple(
             replace(scope, plate=with_plan_of(scope.plate, scopes[0].plate)) for scope in scopes
         )
-    return observe_plates(scopes, [], out, StageTimes(), wells=60)
+    extractors = (
+        [BundleExtractor(options.encoder, load_bundle(options.encoder))] if options.encoder else []
+    )
+    return observe_plates(scopes, extractors, options.out, StageTimes(), wells=options.wells)
 
 
 def with_plan_of(plate: VirtualPlate, first: VirtualPlate) -> VirtualPlate:
@@ -111,7 +120,7 @@ def winkler_score(low: Array, high: Array, measured: Array) -> float:
 
 def measured_percent(plate: LaboratoryPlate) -> Array:
     """Return the simulated assay of all wells, (N,) deterioration in percent."""
-    percent = assay_plate(plate, MEASURES).deterioration_percent
+    percent = assay_plate(plate, Reading("", "measures")).deterioration_percent
     return np.array([percent[well] for well in plate.wells])
 
 
@@ -148,21 +157,32 @@ def draw_sets(
     return list(found)
 
 
-def evaluate(plates: Sequence[LaboratoryPlate], assays: int, draws: int) -> Iterator[HeldOut]:
+def learn(plates: Sequence[LaboratoryPlate], reading: Reading) -> Calibration:
+    """Return the calibration on simulated assays of plates; its card may not be valid."""
+    teachers = [assay_plate(plate, reading) for plate in plates]
+    return refit(teachers, calibrate(teachers, digest="", seed=_SEED), seed=_SEED)
+
+
+def predict(model: Calibration, plate: LaboratoryPlate, reading: Reading) -> Prediction:
+    """Return the prediction of all wells of a plate."""
+    return model.predict(
+        plate.trajectories(reading.representation, reading.encoder),
+        dosing_day=DOSED_ON_DAY,
+        readout_day=READOUT_DAY,
+    )
+
+
+def evaluate(
+    plates: Sequence[LaboratoryPlate], assays: int, draws: int, reading: Reading
+) -> Iterator[HeldOut]:
     """Yield the results of all held-out plates of one laboratory."""
     rng = np.random.default_rng([_SEED, assays])
     for chosen in draw_sets(len(plates), assays, draws, rng):
-        teachers = [assay_plate(plates[number], MEASURES) for number in chosen]
-        card = calibrate(teachers, digest="", seed=_SEED)
-        model = refit(teachers, card, seed=_SEED)
+        model = learn([plates[number] for number in chosen], reading)
         for number, plate in enumerate(plates):
             if number not in chosen:
-                predicted = model.predict(
-                    plate.trajectories("measures", ""),
-                    dosing_day=DOSED_ON_DAY,
-                    readout_day=READOUT_DAY,
-                )
-                yield judge(plate, predicted, valid=card.valid)
+                predicted = predict(model, plate, reading)
+                yield judge(plate, predicted, valid=model.card.valid)
 
 
 def bounds(values: Array) -> tuple[float, float]:
@@ -196,16 +216,18 @@ def print_row(assays: int, results: Sequence[HeldOut]) -> None:
 def print_evaluation(
     laboratories: Sequence[Sequence[LaboratoryPlate]], options: argparse.Namespace
 ) -> None:
-    """Print one row for each number of assay plates."""
+    """Print one row for each number of assay plates; for all laboratories and each renderer."""
+    reading = chosen_reading(options)
     departures = [
         spearmanr(
-            departure_scores(plate, MEASURES, DEFAULT_DEPARTURE_SETTINGS)[~plate.untreated],
+            departure_scores(plate, reading, DEFAULT_DEPARTURE_SETTINGS)[~plate.untreated],
             plate.kill[~plate.untreated],
             nan_policy="omit",
         ).statistic
         for plates in laboratories
         for plate in plates
     ]
+    print(f"features: {reading.name}; {len(laboratories)} laboratories")
     print(
         f"{'assays':>6} {'plates':>6} {'draws':>5}  {'covered':23} {'worst':>6}  {'Winkler':>5} "
         f"{'width':>6}  {'order':20} {'worst':>5} {'valid':>6}"
@@ -215,25 +237,38 @@ def print_evaluation(
             each
             for plates in laboratories
             if len(plates) > assays
-            for each in evaluate(plates, assays, options.draws)
+            for each in evaluate(plates, assays, options.draws, reading)
         ]
         print_row(assays, results)
+        if accepted := [each for each in results if each.valid]:
+            print("  accepted:")
+            print_row(assays, accepted)
+        for renderer in options.renderers if len(options.renderers) > 1 else ():
+            print(f"  {renderer}:")
+            print_row(assays, [each for each in results if each.plate.startswith(renderer)])
     print(
         f"departure without a calibration: order {np.mean(departures):.3f}, "
         f"worst {min(departures):.3f}"
     )
 
 
-def predict_treated(model: Calibration, plate: LaboratoryPlate) -> tuple[Array, Array]:
+def chosen_reading(options: argparse.Namespace) -> Reading:
+    """Return the features of the options: the measures, alone or with an embedding."""
+    return Reading(options.encoder, "both" if options.encoder else "measures")
+
+
+def predict_treated(
+    model: Calibration, plate: LaboratoryPlate, reading: Reading
+) -> tuple[Array, Array]:
     """Return the predicted and the measured percent of the treated wells of a plate."""
-    percent = model.predict(
-        plate.trajectories("measures", ""), dosing_day=DOSED_ON_DAY, readout_day=READOUT_DAY
-    ).percent
+    percent = predict(model, plate, reading).percent
     known = ~plate.untreated & np.isfinite(percent)
     return percent[known], measured_percent(plate)[known]
 
 
-def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[LaboratoryPlate]) -> None:
+def print_divided(
+    divided: Sequence[LaboratoryPlate], screens: Sequence[LaboratoryPlate], reading: Reading
+) -> None:
     """Print the errors of calibrations on one and on two half-divided plates of a laboratory."""
     laboratory, treatment = divided[0].laboratory, max(divided[0].treatments, key=len)
     print(f"{laboratory.renderer_name} {laboratory.seed}: {len(divided)} plates of {treatment}")
@@ -241,14 +276,13 @@ def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[Laborato
     for assays in (1, 2):
         rows: list[tuple[float, ...]] = []
         for chosen in combinations(range(len(divided)), assays):
-            teachers = [assay_plate(divided[number], MEASURES) for number in chosen]
-            card = calibrate(teachers, digest="", seed=_SEED)
-            model = refit(teachers, card, seed=_SEED)
+            model = learn([divided[number] for number in chosen], reading)
+            card = model.card
             usual = np.mean(
                 [measured_percent(divided[number])[~divided[number].untreated] for number in chosen]
             )
             others = [plate for number, plate in enumerate(divided) if number not in chosen]
-            held_out = [predict_treated(model, plate) for plate in others]
+            held_out = [predict_treated(model, plate, reading) for plate in others]
             rows.append(
                 (
                     card.treated_error_points or np.nan,
@@ -257,7 +291,9 @@ def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[Laborato
                     fmean(float(spearmanr(one, other).statistic) for one, other in held_out),
                     fmean(
                         float(np.abs(one - other).mean())
-                        for one, other in (predict_treated(model, plate) for plate in screens)
+                        for one, other in (
+                            predict_treated(model, plate, reading) for plate in screens
+                        )
                     ),
                 )
             )
@@ -269,30 +305,26 @@ def print_divided(divided: Sequence[LaboratoryPlate], screens: Sequence[Laborato
     print(f"single treatment: {card.single_treatment}; confounded: {', '.join(card.confounded)}")
 
 
-def print_prior(laboratories: Sequence[Sequence[LaboratoryPlate]]) -> None:
+def print_prior(
+    laboratories: Sequence[Sequence[LaboratoryPlate]], options: argparse.Namespace
+) -> None:
     """Print the slopes of each plate when another plate of its laboratory calibrates."""
+    reading = chosen_reading(options)
     squares: list[float] = []
     for plates in laboratories:
         slopes = []
         for teacher in plates:
-            assayed = [assay_plate(teacher, MEASURES)]
-            model = refit(assayed, calibrate(assayed, digest="", seed=_SEED), seed=_SEED)
-            own = []
+            model = learn([teacher], reading)
             for plate in plates:
                 if plate is not teacher:
-                    percent = model.predict(
-                        plate.trajectories("measures", ""),
-                        dosing_day=DOSED_ON_DAY,
-                        readout_day=READOUT_DAY,
-                    ).percent
                     names = [
                         "" if untreated else name
                         for untreated, name in zip(plate.untreated, plate.treatments, strict=True)
                     ]
-                    own.append(
+                    percent = predict(model, plate, reading).percent
+                    slopes.append(
                         plate_slope(LeftOutPlate(percent, measured_percent(plate), tuple(names)))
                     )
-            slopes += own
         squares.append(float(np.mean(np.square(slopes)) / 2))
         print(
             f"{plates[0].laboratory.renderer_name} {plates[0].laboratory.seed}: "
@@ -308,39 +340,26 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "laboratories", help="cache")
     parser.add_argument("--renderers", nargs="+", type=RendererName, default=list(RENDERERS))
-    parser.add_argument("--laboratories", type=int, default=1, help="of each renderer")
-    parser.add_argument("--seed", type=int, default=8_200, help="of the first tested laboratory")
-    parser.add_argument("--plates", type=int, default=12, help="of each tested laboratory")
+    parser.add_argument("--laboratories", type=int, default=2, help="number of laboratories")
+    parser.add_argument("--seed", type=int, default=8_200, help="of the first laboratory")
+    parser.add_argument("--plates", type=int, default=12, help="of each laboratory")
+    parser.add_argument("--wells", type=int, default=60, help="of each plate")
+    parser.add_argument("--size", type=int, default=256, help="side of an image in pixels")
+    parser.add_argument("--encoder", default="", help="shipped encoder, such as default")
     parser.add_argument("--assays", nargs="+", type=int, default=[1, 2, 4, 8, 9], help="plates")
     parser.add_argument("--draws", type=int, default=20, help="sets of plates for each plate")
     parser.add_argument("--divided", type=int, default=0, help="half-divided plates")
     parser.add_argument("--prior", action="store_true", help="print the prior")
-    parser.add_argument("--prior-seed", type=int, default=8_100)
-    parser.add_argument("--prior-laboratories", type=int, default=2, help="of each renderer")
-    parser.add_argument("--prior-plates", type=int, default=2)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    first, count, plates = (
-        (options.prior_seed, options.prior_laboratories, options.prior_plates)
-        if options.prior
-        else (options.seed, options.laboratories, options.plates)
-    )
-    laboratories = [
-        observe_laboratory(renderer, first + number, plates, options.out)
-        for number in range(count)
-        for renderer in options.renderers
-    ]
+    drawn = draw_laboratories(options.seed, options.laboratories, options.renderers)
+    laboratories = [observe_laboratory(each, options.plates, options) for each in drawn]
     if options.divided:
-        for screens in laboratories:
-            tested = screens[0].laboratory
-            print_divided(
-                observe_laboratory(
-                    tested.renderer_name, tested.seed, options.divided, options.out, Layout.DIVIDED
-                ),
-                screens,
-            )
+        for laboratory, screens in zip(drawn, laboratories, strict=True):
+            divided = observe_laboratory(laboratory, options.divided, options, Layout.DIVIDED)
+            print_divided(divided, screens, chosen_reading(options))
     elif options.prior:
-        print_prior(laboratories)
+        print_prior(laboratories, options)
     else:
         print_evaluation(laboratories, options)
 

@@ -65,10 +65,11 @@ def find_images(folder: Path, settings: FluorescenceSettings, plate_map: PlateMa
         found.files.setdefault(well, {})[stain] = [files[number] for number in sorted(files)]
     if not found.files:
         channels = ", ".join(sorted(found.other_channels)) or "none"
+        refused = f"; {found.refused[0]}" if found.refused else ""
         raise ConfigError(
             folder,
             f"has no image of a stain; channels in its file names: {channels}; expected "
-            f"{', '.join(stain_of)}",
+            f"{', '.join(stain_of)}{refused}",
         )
     return found
 

@@ -1,7 +1,7 @@
 """Quantify the stains of a plate and compute the viability of its wells."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -65,6 +65,11 @@ class PlateResult:
     dead_weight: float | None  # None: not used
     refused: list[ImageError] = field(default_factory=list)
     other_channels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def untreated(self) -> set[str]:
+        """Untreated wells of the plate map."""
+        return {entry.well for entry in self.plate_map.entries if entry.group is Group.UNTREATED}
 
     @property
     def assayed(self) -> dict[str, float]:
@@ -165,9 +170,16 @@ def _numbers(signal: StainSignal, kind: str) -> StainNumbers:
 
 
 def _check_stains(result: PlateResult, settings: FluorescenceSettings) -> None:
-    """Raise ProfileError if a stain has no signal in any well."""
+    """Raise ProfileError if a stain has no readable image, or no signal in any well."""
     for stain, section in settings.stains.items():
         wells = [well.stains[stain] for well in result.wells.values() if stain in well.stains]
+        if not wells:
+            refused = f"; {result.refused[0]}" if result.refused else ""
+            raise ProfileError(
+                result.plate_map.plate,
+                f"no image of the stain {stain} (channel {section.channel}) can be used in any of "
+                f"{len(result.wells)} wells; expected one of each well{refused}",
+            )
         if all(each.is_empty for each in wells):
             raise ProfileError(
                 result.plate_map.plate,
@@ -215,7 +227,11 @@ def _leave_out(result: PlateResult, settings: FluorescenceSettings) -> None:
         for stain in settings.stains
     }
     for well in result.wells.values():
-        well.left_out = _other_kind(well, kinds) or _reason_left_out(well, settings, usual)
+        well.left_out = (
+            _other_kind(well, kinds)
+            or _reason_left_out(well, settings, usual)
+            or _unstained_control(well, result.untreated)
+        )
     out = [well for well in result.wells.values() if well.left_out]
     if len(out) > MAX_LEFT_OUT_SHARE * len(result.wells):
         raise ProfileError(
@@ -255,6 +271,16 @@ def _reason_left_out(
     return ""
 
 
+def _unstained_control(well: WellResult, untreated: Collection[str]) -> str:
+    """Return the reason why an untreated well is no control, or an empty text.
+
+    The mean of the untreated wells is 100 %, so that one without live stain would raise all others.
+    """
+    if well.well in untreated and well.stains[Stain.LIVE].is_empty:
+        return "live: no signal above the background in an untreated well; expected live cells"
+    return ""
+
+
 def _add_viability(result: PlateResult, settings: FluorescenceSettings) -> None:
     """Add live shares and viability to the wells that are not left out."""
     signals = {
@@ -280,6 +306,5 @@ def _add_viability(result: PlateResult, settings: FluorescenceSettings) -> None:
         share = None if result.dead_weight is None else each.live_share(result.dead_weight)
         result.wells[name].live_share = share
         values[name] = share if by_share else each.live
-    untreated = {entry.well for entry in result.plate_map.entries if entry.group is Group.UNTREATED}
-    for name, percent in viability_percent(values, untreated, plate).items():
+    for name, percent in viability_percent(values, result.untreated, plate).items():
         result.wells[name].viability_percent = percent

@@ -5,21 +5,14 @@ treatments. The calibration also predicts intervals and the distance of a plate 
 plates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from statistics import fmean
 from typing import cast
 
 import numpy as np
 
-from inference.deterioration.assay_checks import (
-    check_assay,
-    check_not_copied,
-    is_confounded,
-    single_treatment,
-)
 from inference.deterioration.calibration_gates import (
     problem_of_size,
     problems_of_errors,
@@ -27,72 +20,54 @@ from inference.deterioration.calibration_gates import (
 )
 from inference.deterioration.features import FeatureSpace, PlateFeatures
 from inference.deterioration.intervals import (
+    PRIOR_SLOPE_SD,
     LeftOutPlate,
     fit_error_model,
     prediction_interval,
 )
-from inference.deterioration.kernel_model import KernelModel
-from inference.deterioration.models import MEAN_OF_MODELS, MODELS, SINGLE_MODELS, Predictor
+from inference.deterioration.model_choice import (
+    KERNEL,
+    fit_model,
+    leave_out,
+)
+from inference.deterioration.models import Predictor
 from inference.deterioration.plate_distance import plate_distance
-from schemas.arrays import BoolArray, Float64Array, IndexArray, Int64Array
+from inference.deterioration.training_plates import (
+    AssayPlate,
+    TrainingPlate,
+    error_without_images,
+    limits_of_layout,
+    parts_of_plate,
+    training_plates,
+)
+from schemas.arrays import Float64Array
 from schemas.calibration import CalibrationCard, ErrorModel
 from schemas.errors import ProfileError
 from schemas.trajectory import Representation, Trajectories
 
-CALIBRATION_VERSION = 3
+__all__ = [
+    "CALIBRATION_VERSION",
+    "KERNEL",
+    "MAX_RELATIVE_DISTANCE",
+    "MIN_PLATES",
+    "AssayPlate",
+    "Calibration",
+    "Prediction",
+    "calibrate",
+    "refit",
+]
+"""Names that other packages import."""
+
+CALIBRATION_VERSION = 4
 """Version of the training procedure; another version gives another calibration."""
 MIN_PLATES = 1
 """Smallest number of assay plates of a valid calibration."""
-SINGLE_PLATE_MODEL = MEAN_OF_MODELS
-"""Model of a single assay plate, on which no model can be chosen; it had the best order in
-simulated laboratories.
-"""
-PARTS_OF_SINGLE_PLATE = 5
-"""Number of parts of a single assay plate that are left out in turn."""
-MAX_NESTED_GROUPS = 8
-"""Largest number of groups of plates that are left out in pairs; more cost much time."""
 MAX_RELATIVE_DISTANCE = 2.0
 """Largest distance of a plate, relative to the largest distance of a calibration plate from the
 others.
 """
-KERNEL = "kernel"
-"""Name of the model of features with an embedding."""
 MIN_PLATES_FOR_SPREAD = 2
 """Smallest number of plates for a standard deviation between plates."""
-
-
-@dataclass(frozen=True, eq=False)
-class AssayPlate:
-    """A plate with measured viability of some or all of its wells."""
-
-    trajectories: Trajectories
-    deterioration_percent: Mapping[str, float]
-    """100 − viability in percent, by well."""
-    dosing_day: int
-    readout_day: int
-
-
-@dataclass(frozen=True, eq=False)
-class _TrainingPlate:
-    """Features and measured deterioration of one assay plate."""
-
-    features: PlateFeatures
-    rows: IndexArray  # indices of the measured wells
-    percent: Float64Array  # (rows,) measured deterioration
-    treatments: tuple[str, ...]
-    """(rows,) treatments; "" for untreated wells with any vehicle."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A model and representation with its predictions for left-out plates."""
-
-    model: str
-    representation: Representation
-    predicted: list[Float64Array]
-    """Predicted percent of the measured wells of each plate."""
-    errors: Float64Array
-    """(plates,) mean absolute error of each plate in percentage points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +219,7 @@ def calibrate(
     min_plates
         Smallest number of plates of a valid card.
     """
-    training, skipped = _training_plates(plates)
+    training, skipped = training_plates(plates)
     blank = _blank_card(plates, training, digest)
     if len(training) < min_plates:
         too_few = f"{len(training)} assay plates; expected at least {min_plates}"
@@ -252,53 +227,20 @@ def calibrate(
     treated = sum(bool(name) for plate in training for name in plate.treatments)
     if problem := problem_of_size(len(training), blank.wells, treated):
         return blank.model_copy(update={"why_not": (problem, *skipped)})
-    parts = training if len(training) > 1 else _parts_of_plate(training[0], seed)
-    candidates = _evaluate_candidates(parts, seed, tick)
-    if len(training) == 1:
-        candidates = [each for each in candidates if each.model == SINGLE_PLATE_MODEL] or candidates
-    best = _select(candidates, np.ones(len(parts), dtype=np.bool_))
-    nested = (
-        best.predicted
-        if len(candidates) == 1
-        else _nested_predictions(candidates, parts, seed, tick)
-    )
+    parts = training if len(training) > 1 else parts_of_plate(training[0], seed)
+    model, predictions = leave_out(parts, seed, tick)
     left_out = [
         LeftOutPlate(predicted, part.percent, part.treatments)
-        for predicted, part in zip(nested, parts, strict=True)
+        for predicted, part in zip(predictions, parts, strict=True)
     ]
     of_plates = left_out if len(training) > 1 else [_joined(left_out)]
-    entries = _card_entries(best, of_plates, _error_without_images(parts))
-    card = blank.model_copy(update=entries | _limits_of_layout(training))
+    errors = fit_error_model(
+        of_plates, PRIOR_SLOPE_SD[cast("Representation", blank.representation)]
+    )
+    entries = _card_entries(model, of_plates, errors, error_without_images(parts))
+    card = blank.model_copy(update=entries | limits_of_layout(training))
     problems = problems_of_errors(card, of_plates)
     return card.model_copy(update={"valid": not problems, "why_not": (*problems, *skipped)})
-
-
-def _parts_of_plate(plate: _TrainingPlate, seed: int) -> list[_TrainingPlate]:
-    """Return the parts of a single plate, which are left out in turn.
-
-    All wells of a treatment are in one part. Untreated wells, and the wells of a treatment that is
-    the only one, are divided among the parts.
-    """
-    names = np.array(plate.treatments)
-    treated = [name for name in dict.fromkeys(plate.treatments) if name]
-    rng = np.random.default_rng(seed)
-    units = [np.flatnonzero(names == name) for name in treated]
-    if len(treated) == 1:
-        units = [np.array([row]) for row in units[0]]
-    untreated = [np.array([row]) for row in np.flatnonzero(names == "")]
-    members: list[list[int]] = [[] for _ in range(min(PARTS_OF_SINGLE_PLATE, len(units)))]
-    for kind in (units, untreated):
-        for place, number in enumerate(rng.permutation(len(kind))):
-            members[place % len(members)] += kind[number].tolist()
-    return [
-        replace(
-            plate,
-            rows=plate.rows[rows],
-            percent=plate.percent[rows],
-            treatments=tuple(plate.treatments[row] for row in rows),
-        )
-        for rows in members
-    ]
 
 
 def _joined(parts: Sequence[LeftOutPlate]) -> LeftOutPlate:
@@ -310,121 +252,16 @@ def _joined(parts: Sequence[LeftOutPlate]) -> LeftOutPlate:
     )
 
 
-def _limits_of_layout(training: Sequence[_TrainingPlate]) -> dict[str, object]:
-    """Return the entries of the card about treatments that the assay plates cannot separate."""
-    return {
-        "single_treatment": single_treatment([plate.treatments for plate in training]),
-        "confounded": tuple(
-            plate.features.name
-            for plate in training
-            if is_confounded([plate.features.wells[row] for row in plate.rows], plate.treatments)
-        ),
-    }
-
-
-def _select(candidates: Sequence[_Candidate], plates: BoolArray) -> _Candidate:
-    """Return the candidate with the smallest mean error on the plates of a mask (plates,).
-
-    Measures alone are preferred if their error is at most one standard error larger (the rule of
-    Breiman and others, *Classification and Regression Trees*, 1984). The standard error is that of
-    the difference between the two errors on the same plates.
-    """
-    best = min(candidates, key=lambda each: float(each.errors[plates].mean()))
-    by_measures = [each for each in candidates if each.representation == "measures"]
-    if best.representation == "measures" or not by_measures:
-        return best
-    simpler = min(by_measures, key=lambda each: float(each.errors[plates].mean()))
-    gain = (simpler.errors - best.errors)[plates]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
-    return simpler if float(gain.mean()) <= error else best
-
-
-def _nested_predictions(
-    candidates: Sequence[_Candidate],
-    training: Sequence[_TrainingPlate],
-    seed: int,
-    tick: Callable[[], None],
-) -> list[Float64Array]:
-    """Return the predictions for each plate by the candidate that the other plates select.
-
-    The other plates select by errors of models that were fitted without the predicted plate, so
-    that nothing of a plate has an influence on its prediction. Plates are left out in at most
-    :data:`MAX_NESTED_GROUPS` groups. Of two plates, each selects by the errors of the same models
-    as for the calibration, because a pair of them cannot be left out.
-    """
-    count = len(training)
-    groups = np.arange(count) % MAX_NESTED_GROUPS
-    errors = np.tile([each.errors for each in candidates], (count, 1, 1))
-    if count > 2:  # noqa: PLR2004 - one plate remains for the fit
-        for pair in combinations(np.unique(groups).tolist(), 2):
-            out = np.flatnonzero(np.isin(groups, pair))
-            found = _evaluate_candidates(training, seed, tick, [out])
-            for number, of_candidate in enumerate(found):
-                for one, other in (pair, pair[::-1]):
-                    places = np.ix_(groups == one, [number], groups == other)
-                    errors[places] = of_candidate.errors[groups[out] == other]
-    nested = []
-    for place in range(count):
-        evaluated = [
-            replace(each, errors=of_candidate)
-            for each, of_candidate in zip(candidates, errors[place], strict=True)
-        ]
-        nested.append(_select(evaluated, groups != groups[place]).predicted[place])
-    return nested
-
-
-def _evaluate_candidates(
-    training: Sequence[_TrainingPlate],
-    seed: int,
-    tick: Callable[[], None],
-    left_out: Sequence[IndexArray] | None = None,
-) -> list[_Candidate]:
-    """Return every model and representation with its predictions for left-out plates.
-
-    Parameters
-    ----------
-    left_out
-        Indices of the plates that are left out together, one set after another; None for each plate
-        alone. The predictions have the same order.
-    """
-    sets = [np.array([place]) for place in range(len(training))] if left_out is None else left_out
-    tested = [training[place] for out in sets for place in out]
-    candidates = []
-    for representation in _candidate_representations(training[0].features):
-        names = SINGLE_MODELS if representation == "measures" else (KERNEL,)
-        raw: dict[str, list[Float64Array]] = {name: [] for name in names}
-        for out in sets:
-            others = [plate for place, plate in enumerate(training) if place not in out]
-            space = FeatureSpace.fit([other.features for other in others], representation)
-            rows = [
-                space.transform(training[place].features)[training[place].rows] for place in out
-            ]
-            for name in names:
-                predict = _fit(name, space, others, seed)
-                raw[name] += [predict(of_plate) for of_plate in rows]
-                tick()
-        if representation == "measures":
-            raw[MEAN_OF_MODELS] = [
-                np.mean(of_models, axis=0) for of_models in zip(*raw.values(), strict=True)
-            ]
-        for name, of_model in raw.items():
-            predicted = [np.clip(of_plate, 0.0, 100.0) for of_plate in of_model]
-            errors = [
-                float(np.abs(plate.percent - of_plate).mean())
-                for plate, of_plate in zip(tested, predicted, strict=True)
-            ]
-            candidates.append(_Candidate(name, representation, predicted, np.array(errors)))
-    return candidates
-
-
 def _card_entries(
-    best: _Candidate,
+    model: str,
     left_out: Sequence[LeftOutPlate],
+    errors: ErrorModel,
     without_images: float,
 ) -> dict[str, object]:
-    """Return the entries of the card about the selected model.
+    """Return the entries of the card about the chosen model.
 
-    ``left_out`` are the predictions for each plate, by the model that the other plates selected.
+    ``left_out`` are the predictions for each plate, by the model that the other plates chose,
+    and ``errors`` is their model.
     ``without_images`` is the mean absolute error of predictions that use no image.
     """
     measured = np.concatenate([plate.measured for plate in left_out])
@@ -432,8 +269,7 @@ def _card_entries(
     treated = ~np.concatenate([plate.untreated for plate in left_out])
     correlations = [spearman(plate.predicted, plate.measured) for plate in left_out]
     return {
-        "model": best.model,
-        "representation": best.representation,
+        "model": model,
         "mean_error_points": float(np.abs(measured - predicted).mean()),
         "untreated_error_points": without_images,
         "treated_error_points": float(np.abs(measured - predicted)[treated].mean()),
@@ -441,7 +277,7 @@ def _card_entries(
         "worst_spearman": min(correlations),
         "percent_low": float(measured.min()),
         "percent_high": float(measured.max()),
-        "errors": fit_error_model(left_out),
+        "errors": errors,
         "left_out_percent": tuple(predicted.tolist()),
         "left_out_error": tuple((measured - predicted).tolist()),
         "left_out_treatment_error": tuple(
@@ -452,108 +288,20 @@ def _card_entries(
 
 def refit(plates: Sequence[AssayPlate], card: CalibrationCard, *, seed: int) -> Calibration:
     """Return the Calibration with the model of a valid card, fitted on all its AssayPlates."""
-    training, _ = _training_plates(plates)
+    training, _ = training_plates(plates)
     space = FeatureSpace.fit(
         [plate.features for plate in training], cast("Representation", card.representation)
     )
     return Calibration(
         card,
         space,
-        _fit(card.model, space, training, seed),
+        fit_model(card.model, space, training, seed),
         tuple(plate.features for plate in training),
     )
 
 
-def _fit(name: str, space: FeatureSpace, plates: Sequence[_TrainingPlate], seed: int) -> Predictor:
-    """Fit a model on all measured wells, without features that are constant among them."""
-    features = np.concatenate([space.transform(plate.features)[plate.rows] for plate in plates])
-    varies = features.std(axis=0) > 0
-    # Parts of a single plate have the same features, and are one plate for the model.
-    whole = [id(plate.features) for plate in plates]
-    percent, numbers = (
-        np.concatenate([plate.percent for plate in plates]),
-        np.repeat([whole.index(each) for each in whole], [len(plate.rows) for plate in plates]),
-    )
-    embedded = int(varies[len(varies) - space.embedded :].sum())
-    replicates = _replicates(plates) if len(set(whole)) == 1 else None
-    model = KernelModel(embedded, replicates) if name == KERNEL else MODELS[name]
-    predict = model.fit(features[:, varies], percent, numbers, seed)
-    return lambda wells: predict(wells[:, varies])
-
-
-def _replicates(parts: Sequence[_TrainingPlate]) -> Int64Array:
-    """Return the number of the treatment of each measured well of the parts of one plate.
-
-    Each untreated well has a number of its own.
-    """
-    treatments = [name for part in parts for name in part.treatments]
-    names = [name or f"untreated {row}" for row, name in enumerate(treatments)]
-    _, numbers = np.unique(names, return_inverse=True)
-    return np.asarray(numbers, dtype=np.int64)
-
-
-def _training_plates(plates: Sequence[AssayPlate]) -> tuple[list[_TrainingPlate], tuple[str, ...]]:
-    """Return the plates that a model can be trained on, and the reasons why others are skipped."""
-    training: list[_TrainingPlate] = []
-    skipped: list[str] = []
-    for plate in plates:
-        try:
-            check_not_copied(
-                plate.trajectories.plate,
-                plate.deterioration_percent,
-                {
-                    other.trajectories.plate: other.deterioration_percent
-                    for other in plates
-                    if other is not plate
-                },
-            )
-            training.append(_training_plate(plate, training[0].features if training else None))
-        except ProfileError as error:
-            skipped.append(f"skipped: {error}")
-    return training, tuple(skipped)
-
-
-def _training_plate(plate: AssayPlate, first: PlateFeatures | None) -> _TrainingPlate:
-    """Return the measured wells of a plate; raise ProfileError if it is unsuitable for training."""
-    features = PlateFeatures.from_trajectories(
-        plate.trajectories, dosing_day=plate.dosing_day, readout_day=plate.readout_day
-    )
-    if first is not None:
-        features.check_comparable(first)
-    rows = np.array(
-        [
-            row
-            for row, well in enumerate(features.wells)
-            if features.has_both[row] and well in plate.deterioration_percent
-        ],
-        dtype=np.intp,
-    )
-    percent = np.array([plate.deterioration_percent[features.wells[row]] for row in rows])
-    found = f"{len(rows)} measured wells have images"
-    if len(rows) == 0 or np.ptp(percent) == 0:
-        raise ProfileError(features.name, f"{found}, and their values do not differ")
-    if features.untreated[rows].all():
-        raise ProfileError(features.name, f"{found}, and none of them was treated")
-    treatments = tuple(
-        "" if features.untreated[row] else plate.trajectories.treatments[row] for row in rows
-    )
-    check_assay(features.name, [features.wells[row] for row in rows], percent, treatments)
-    return _TrainingPlate(features, rows, percent, treatments)
-
-
-def _candidate_representations(plate: PlateFeatures) -> tuple[Representation, ...]:
-    """Return the representations that the features of the plates allow."""
-    if plate.embedding_dimension == 0:
-        return ("measures",)
-    return (
-        ("measures", "both")
-        if plate.embedding_dimension < plate.readout.shape[1]
-        else ("embedding",)
-    )
-
-
 def _blank_card(
-    plates: Sequence[AssayPlate], training: Sequence[_TrainingPlate], digest: str
+    plates: Sequence[AssayPlate], training: Sequence[TrainingPlate], digest: str
 ) -> CalibrationCard:
     """Return a card that is not valid and names the training plates."""
     return CalibrationCard(
@@ -573,23 +321,6 @@ def _blank_card(
         percent_low=None,
         percent_high=None,
     )
-
-
-def _error_without_images(plates: Sequence[_TrainingPlate]) -> float:
-    """Return the mean absolute error of predictions that use no image.
-
-    They predict every well as untreated, or as the median well of the other plates, whichever error
-    is smaller.
-    """
-    measured = np.concatenate([plate.percent for plate in plates])
-    medians = [
-        np.median(np.concatenate([other.percent for other in plates if other is not plate]))
-        for plate in plates
-    ]
-    usual = np.concatenate(
-        [np.abs(plate.percent - median) for plate, median in zip(plates, medians, strict=True)]
-    )
-    return float(min(np.abs(measured).mean(), usual.mean()))
 
 
 def _treatment_errors(plate: LeftOutPlate) -> list[float]:

@@ -4,23 +4,31 @@ With few plates the intervals rest on a model of the errors. From :data:`MIN_CON
 plates on, their width is set by conformal prediction at the level of plates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from schemas.arrays import BoolArray, Float64Array
 from schemas.calibration import ErrorModel, PercentBasis
+from schemas.trajectory import Representation
 
 CONFIDENCE = 0.9
 """Confidence level of all intervals."""
+_NORMAL_QUANTILE = float(ndtri((1 + CONFIDENCE) / 2))
 PRIOR_PLATES = 4.0
 """Weight of the prior variance between plates, in degrees of freedom."""
-PRIOR_SLOPE_SD = 0.05
-"""Standard deviation between plates of the ratio of measured to predicted deterioration.
+PRIOR_SLOPE_SD: Mapping[Representation, float] = {
+    "measures": 0.22,
+    "both": 0.15,
+    "embedding": 0.22,
+}
+"""Standard deviation between plates of the ratio of measured to predicted deterioration, by the
+features of the model.
 
-It was found in simulated laboratories (``python -m benchmarks.few_plates --prior``).
+It was found in simulated laboratories (``python -m benchmarks.few_plates --prior``) for the
+measures and for both. The embedding alone has the larger of these values.
 """
 MIN_CONFORMAL_PLATES = 9
 """Smallest number of plates K for a conformal interval: 1 / (K + 1) is at most 1 − CONFIDENCE."""
@@ -52,37 +60,42 @@ class LeftOutPlate:
         return np.array([not name for name in self.treatments])
 
 
-def fit_error_model(plates: Sequence[LeftOutPlate]) -> ErrorModel:
-    """Return the ErrorModel of predictions for a new plate, from K LeftOutPlates.
+def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> ErrorModel:
+    """Return the ErrorModel of predictions for a new plate, from K LeftOutPlates and the prior s₀.
 
     The measured deterioration of a treated well is the predicted one times a slope of the plate,
     plus an effect of the treatment and of the well. An untreated well has no slope. The slope's
     variance is moderated: (ν₀ s₀² + SS) / (ν₀ + K − 1), where SS is the sum of squares of the K
     slopes around their mean (Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3). It is multiplied by
-    1 + 1 / K for a new plate. The quantile is that of Student's t with ν₀ + K − 1 degrees of
-    freedom. From :data:`MIN_CONFORMAL_PLATES` plates on, the quantile is the conformal one.
+    1 + 1 / K for a new plate. Its quantile is that of Student's t with ν₀ + K − 1 degrees of
+    freedom; treatments and wells are many, and have the quantile of the normal distribution. From
+    :data:`MIN_CONFORMAL_PLATES` plates on, the quantile is the conformal one.
+
+    The untreated wells of a single plate are those that its features are relative to, so that their
+    errors are smaller than on another plate. The variance between wells is added to
+    their variance.
     """
     fits = [_fit_plate(plate) for plate in plates]
     slopes = np.array([fit.slope for fit in fits])
     freedom = PRIOR_PLATES + len(plates) - 1
     squares = float(((slopes - slopes.mean()) ** 2).sum())
-    slope_variance = (PRIOR_PLATES * PRIOR_SLOPE_SD**2 + squares) / freedom * (1 + 1 / len(plates))
+    slope_variance = (PRIOR_PLATES * prior_slope_sd**2 + squares) / freedom * (1 + 1 / len(plates))
     well = _pooled([fit.within for fit in fits], [fit.within_freedom for fit in fits])
     between = _pooled([fit.between for fit in fits], [fit.between_freedom for fit in fits])
     per_treatment = float(np.mean([fit.wells_per_treatment for fit in fits]))
     untreated = np.concatenate([plate.error[plate.untreated] for plate in plates])
+    of_untreated = float(np.mean(untreated**2)) if len(untreated) else between + well
+    if len(plates) == 1:
+        of_untreated += well
     basis: PercentBasis = "prior" if len(plates) == 1 else "model"
     model = ErrorModel(
         basis=basis,
         slope_sd=float(np.sqrt(slope_variance)),
         treatment_points=float(np.sqrt(max(0.0, between - well / per_treatment))),
         well_points=max(MIN_SD_POINTS, float(np.sqrt(well))),
-        untreated_points=max(
-            MIN_SD_POINTS,
-            float(np.sqrt(np.mean(untreated**2) if len(untreated) else between + well)),
-        ),
+        untreated_points=max(MIN_SD_POINTS, float(np.sqrt(of_untreated))),
         degrees_of_freedom=freedom,
-        reach=float(stdtrit(freedom, (1 + CONFIDENCE) / 2)),
+        reach=_NORMAL_QUANTILE,
     )
     if len(plates) < MIN_CONFORMAL_PLATES:
         return model
@@ -91,6 +104,8 @@ def fit_error_model(plates: Sequence[LeftOutPlate]) -> ErrorModel:
 
 def well_sd(model: ErrorModel, percent: Float64Array, untreated: BoolArray) -> Float64Array:
     """Return the standard deviation (N,) of the error of wells, in percentage points.
+
+    That of the slope is enlarged, so that the quantile of the normal distribution fits it too.
 
     Parameters
     ----------
@@ -102,7 +117,7 @@ def well_sd(model: ErrorModel, percent: Float64Array, untreated: BoolArray) -> F
         (N,) True for untreated wells.
     """
     treated = np.sqrt(
-        (model.slope_sd * percent) ** 2 + model.treatment_points**2 + model.well_points**2
+        (_enlarged_slope(model) * percent) ** 2 + model.treatment_points**2 + model.well_points**2
     )
     return np.where(untreated, model.untreated_points, treated)
 
@@ -140,7 +155,13 @@ def treatment_variances(
     quantile = float(stdtrit(model.degrees_of_freedom, (1 + CONFIDENCE) / 2))
     stretch = (model.reach / quantile) ** 2
     own = stretch * (model.treatment_points**2 + model.well_points**2 / wells)
-    return own, stretch * (model.slope_sd * percent) ** 2
+    return own, stretch * (_enlarged_slope(model) * percent) ** 2
+
+
+def _enlarged_slope(model: ErrorModel) -> float:
+    """Return the standard deviation of the slope, times Student's by the normal quantile."""
+    quantile = float(stdtrit(model.degrees_of_freedom, (1 + CONFIDENCE) / 2))
+    return model.slope_sd * quantile / _NORMAL_QUANTILE
 
 
 @dataclass(frozen=True)

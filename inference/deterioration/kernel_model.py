@@ -15,7 +15,9 @@ from schemas.arrays import Float64Array, Int64Array
 EMBEDDING_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Candidate weights of the kernel of the embedding; the rest is that of the measures."""
 WIDTHS = (1.0, 4.0)
-"""Candidate squared widths of the kernels, in units of the median squared distance."""
+"""Candidate squared widths of the narrow kernels, in units of the median squared distance."""
+BROAD_WIDTH, BROAD_SHARE = 16.0, 0.7
+"""Squared width of the broad kernels relative to the narrow ones, and their weight."""
 STRENGTHS = (0.01, 0.1, 1.0)
 """Candidate penalties."""
 CLIP_DEVIATIONS = 5.0
@@ -143,8 +145,16 @@ def _is_within_one_error(errors: Float64Array, smallest: Float64Array) -> bool:
 
 
 def _kernel(distances: list[Float64Array], share: float, width: float) -> Float64Array:
-    """Return the weighted sum of Gaussian kernels of squared distances (n, m) in their units."""
-    by_measures, by_embedding = (np.exp(-each / width) for each in distances)
+    """Return the weighted sum of Gaussian kernels of squared distances (n, m) in their units.
+
+    A broad kernel is nearly linear, so that few wells suffice for it; a narrow kernel learns curved
+    relations.
+    """
+    by_measures, by_embedding = (
+        (1 - BROAD_SHARE) * np.exp(-each / width)
+        + BROAD_SHARE * np.exp(-each / (BROAD_WIDTH * width))
+        for each in distances
+    )
     return np.asarray((1 - share) * by_measures + share * by_embedding)
 
 

@@ -158,9 +158,32 @@ def test_a_well_with_a_missing_plane_or_another_size_is_left_out(
 def test_a_plate_with_the_bright_field_channel_as_a_stain_is_refused(copied: Path) -> None:
     for path in images(copied).glob("*_FITC.tif"):
         write(path, 4200.0 - tifffile.imread(path))
-    with pytest.raises(ProfileError, match=r"no usable image of the stain live|no signal"):
+    with pytest.raises(ProfileError) as refused:
         run(copied)
+    assert str(refused.value).startswith(
+        f"{PLATE}: no image of the stain live (channel FITC) can be used in any of 18 wells; "
+        "expected one of each well; "
+    )
+    assert "B02_FITC.tif: its background is brighter than its tissue" in str(refused.value)
     assert not (copied / "result").exists()
+
+
+def test_an_untreated_well_without_live_stain_does_not_change_the_other_wells(
+    copied: Path, scope: VirtualMicroscope
+) -> None:
+    control = next(plan.well for plan in scope.plate.wells if not plan.treatment)
+    whole = run(copied).assayed
+    shutil.rmtree(copied / "result")
+    live = tifffile.imread(images(copied) / f"{control}_FITC.tif")
+    spoil(copied, control, "FITC", np.random.default_rng(1).normal(110, 4, live.shape))
+    result = run(copied)
+    assert result.wells[control].left_out == (
+        "live: no signal above the background in an untreated well; expected live cells"
+    )
+    assert result.assayed.keys() == whole.keys() - {control}
+    assert all(
+        percent == pytest.approx(whole[well], rel=0.1) for well, percent in result.assayed.items()
+    )
 
 
 def test_a_stain_without_signal_in_all_wells_is_refused(copied: Path) -> None:
@@ -203,7 +226,7 @@ def test_images_of_another_plate_are_refused_with_their_wells(copied: Path) -> N
     for path in list(images(copied).glob("*.tif")):
         path.rename(path.with_name(f"A01_{path.stem.partition('_')[2]}_{path.stem[:3]}.tif"))
     change_settings(copied, "{well}_{channel}.tif", "{well}_{channel}_{id}.tif")
-    with pytest.raises(ConfigError, match="has no image of a stain"):
+    with pytest.raises(ConfigError, match=r"has no image of a stain.*well A01 is not in the map"):
         run(copied)
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
-from inference.deterioration import intervals
 from inference.deterioration.intervals import (
     LeftOutPlate,
     fit_error_model,
@@ -17,6 +17,7 @@ from inference.deterioration.intervals import (
 
 Array = npt.NDArray[np.float64]
 UNTREATED, TREATMENTS, REPLICATES = 18, 12, 3
+PRIOR = 0.2  # standard deviation of the slope between plates
 
 
 def left_out(
@@ -56,16 +57,21 @@ def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> No
     plates = [left_out(seed) for seed in range(count)]
     slopes = [plate_slope(plate) for plate in plates]
     squares = sum((slope - np.mean(slopes)) ** 2 for slope in slopes)
-    variance = (4 * intervals.PRIOR_SLOPE_SD**2 + squares) / (4 + count - 1) * (1 + 1 / count)
-    model = fit_error_model(plates)
+    variance = (4 * PRIOR**2 + squares) / (4 + count - 1) * (1 + 1 / count)
+    model = fit_error_model(plates, PRIOR)
     assert model.slope_sd**2 == pytest.approx(variance)
     assert model.degrees_of_freedom == 4 + count - 1
-    assert model.reach == pytest.approx(student(4 + count - 1).ppf(0.95))
+    assert model.reach == pytest.approx(norm.ppf(0.95))
+    half = model.reach * well_sd(model, np.array([80.0]), np.array([False]))
+    points = np.hypot(model.treatment_points, model.well_points)
+    assert half == pytest.approx(
+        np.hypot(student(4 + count - 1).ppf(0.95) * model.slope_sd * 80, norm.ppf(0.95) * points)
+    )
     assert model.basis == ("prior" if count == 1 else "model")
 
 
 def test_standard_deviations_are_found_from_many_plates() -> None:
-    model = fit_error_model([left_out(seed) for seed in range(300)])
+    model = fit_error_model([left_out(seed) for seed in range(300)], PRIOR)
     assert model.slope_sd == pytest.approx(0.2, rel=0.1)
     assert model.treatment_points == pytest.approx(6.0, rel=0.1)
     assert model.well_points == pytest.approx(3.0, rel=0.05)
@@ -74,27 +80,27 @@ def test_standard_deviations_are_found_from_many_plates() -> None:
 
 def test_nine_plates_have_a_conformal_interval_that_contains_all_of_their_errors() -> None:
     plates = [left_out(seed) for seed in range(9)]
-    model = fit_error_model(plates)
+    model = fit_error_model(plates, PRIOR)
     assert model.basis == "conformal"
     largest = max(
         float((np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated)).max())
         for plate in plates
     )
     assert model.reach == pytest.approx(largest)
-    assert fit_error_model(plates[:8]).basis == "model"
+    assert fit_error_model(plates[:8], PRIOR).basis == "model"
 
 
 def test_the_conformal_reach_is_the_smallest_with_enough_weight_of_plates() -> None:
     plates = [left_out(seed) for seed in range(19)]
     plates[0] = replace(plates[0], measured=plates[0].measured + 500)
-    model = fit_error_model(plates)
+    model = fit_error_model(plates, PRIOR)
 
     def weight(reach: float) -> float:
         inside = [
             (np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated) <= reach).mean()
             for plate in plates
         ]
-        return sum(inside) / (len(plates) + 1)
+        return float(sum(inside) / (len(plates) + 1))
 
     assert weight(model.reach) >= 0.9
     assert weight(0.9999 * model.reach) < 0.9
@@ -102,12 +108,11 @@ def test_the_conformal_reach_is_the_smallest_with_enough_weight_of_plates() -> N
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 12])
 def test_intervals_cover_at_least_nine_of_ten_wells_of_a_new_plate(
-    count: int, monkeypatch: pytest.MonkeyPatch
+    count: int,
 ) -> None:
-    monkeypatch.setattr(intervals, "PRIOR_SLOPE_SD", 0.2)
     covered = []
     for seed in range(150):
-        model = fit_error_model([left_out(1000 * seed + plate) for plate in range(count)])
+        model = fit_error_model([left_out(1000 * seed + plate) for plate in range(count)], PRIOR)
         new = left_out(1000 * seed + 999)
         low, high = prediction_interval(model, new.predicted, new.untreated)
         measured = np.minimum(new.measured, 100)
@@ -116,7 +121,7 @@ def test_intervals_cover_at_least_nine_of_ten_wells_of_a_new_plate(
 
 
 def test_an_interval_may_be_below_0_and_stays_within_the_range_of_an_assay() -> None:
-    model = fit_error_model([left_out(1)])
+    model = fit_error_model([left_out(1)], PRIOR)
     low, high = prediction_interval(
         model, np.array([0.0, 2.0, 98.0]), np.array([True, False, False])
     )
@@ -130,13 +135,26 @@ def test_an_interval_may_be_below_0_and_stays_within_the_range_of_an_assay() -> 
 
 
 def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_shared() -> None:
-    model = fit_error_model([left_out(seed) for seed in range(3)])
+    model = fit_error_model([left_out(seed) for seed in range(3)], PRIOR)
     own, shared = treatment_variances(model, np.array([50.0, 50.0, 0.0]), np.array([1.0, 3.0, 3.0]))
-    assert own[0] - own[1] == pytest.approx(model.well_points**2 * 2 / 3)
+    quantile = student(model.degrees_of_freedom).ppf(0.95)
+    assert quantile**2 * (own[0] - own[1]) == pytest.approx(
+        norm.ppf(0.95) ** 2 * model.well_points**2 * 2 / 3
+    )
     assert shared == pytest.approx([(model.slope_sd * 50) ** 2, (model.slope_sd * 50) ** 2, 0])
+
+
+def test_untreated_wells_of_a_single_plate_have_the_variance_between_wells_too() -> None:
+    plate = left_out(5)
+    alone, both = fit_error_model([plate], PRIOR), fit_error_model([plate, plate], PRIOR)
+    assert alone.untreated_points**2 == pytest.approx(
+        both.untreated_points**2 + alone.well_points**2
+    )
 
 
 def test_predictions_without_differences_or_untreated_wells_have_an_interval() -> None:
     plate = LeftOutPlate(np.zeros(3), np.array([1.0, 4.0, 9.0]), ("a", "a", "a"))
-    low, high = prediction_interval(fit_error_model([plate]), np.zeros(2), np.array([True, False]))
+    low, high = prediction_interval(
+        fit_error_model([plate], PRIOR), np.zeros(2), np.array([True, False])
+    )
     assert (high - low > 2).all()
