@@ -78,10 +78,12 @@ def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
 
 
 def _create_network(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
-    size = {"img_size": side_px} if _has_fixed_input_size(name) else {}
+    options: dict[str, object] = {"img_size": side_px} if _has_fixed_input_size(name) else {}
+    if _is_plain_transformer(name):
+        options["dynamic_img_size"] = True  # small crops have another size
     try:
         return timm.create_model(
-            name, pretrained=pretrained, num_classes=0, in_chans=channels, **size
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **options
         )
     except (OSError, RuntimeError) as error:
         if not pretrained:
@@ -97,6 +99,29 @@ def _has_fixed_input_size(name: str) -> bool:
     """Return whether a network accepts images of one size only, as most transformers do."""
     known = timm.get_pretrained_cfg(name)
     return bool(known and known.fixed_input_size)
+
+
+def _is_plain_transformer(name: str) -> bool:
+    """Return whether a network is timm's vision transformer, which can accept any image size."""
+    return bool(timm.models.is_model_in_modules(name, ("vision_transformer",)))
+
+
+def check_small_crops(name: str, local_crops: int) -> None:
+    """Raise ConfigError if small crops are requested for a named network that does not accept them.
+
+    Most networks accept images of any size; some transformers do not.
+    """
+    if (
+        local_crops
+        and timm.is_model(name)
+        and _has_fixed_input_size(name)
+        and not _is_plain_transformer(name)
+    ):
+        raise ConfigError(
+            "objective.local_crops",
+            f"is {local_crops}, and {name} accepts images of one size only; "
+            "expected 0, a convolutional network, or a transformer such as 'vit_tiny_patch16_224'",
+        )
 
 
 def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
