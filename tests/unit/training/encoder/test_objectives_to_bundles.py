@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "options", "model"),
     [
-        ("byol", {}, {}),
+        ("byol", {}, {"backbone": "unet_encoder"}),
         ("supcon", {}, {}),
         ("triplet", {}, {}),
         ("siamese", {}, {}),
@@ -61,7 +61,6 @@ def test_an_objective_ends_in_a_bundle_that_embeds_a_well_image(
                 "steps": 4,
                 "batch": 8,
                 "threads": 1,
-                "check_every_steps": 2,
                 "accelerator": "cpu",
             },
         }
