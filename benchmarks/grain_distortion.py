@@ -116,10 +116,14 @@ def draw_examples(path: Path, plate: EvaluationPlate) -> None:
     tiles["drug"] = worst
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, each) in zip(figure.subplots(2, 6).flat, tiles.items(), strict=False):
-        axes.imshow(each[MIDDLE], cmap="gray", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=9)
-        axes.set_axis_off()
+    quarter = planes.shape[-1] // 4
+    middle = slice(quarter, -quarter)
+    axes = figure.subplots(2, 6).ravel()
+    for each in axes:
+        each.set_axis_off()
+    for each, (name, tile) in zip(axes, tiles.items(), strict=False):
+        each.imshow(tile[MIDDLE][middle, middle], cmap="gray", vmin=0, vmax=1)
+        each.set_title(name, fontsize=9)
     figure.savefig(path, dpi=80)
 
 

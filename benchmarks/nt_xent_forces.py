@@ -2,7 +2,7 @@
 
     python -m benchmarks.nt_xent_forces
 
-Three parts, all on readout images of virtual plates, reduced to 64 principal components:
+Four parts, all on readout images of virtual plates, reduced to 64 principal components:
 
 1. The share of the push on a view that comes from its most similar negatives, for three
    temperatures, computed by automatic differentiation. It has to equal the softmax of the cosines.
@@ -11,6 +11,8 @@ Three parts, all on readout images of virtual plates, reduced to 64 principal co
 3. Images that are never a pair: the two wells of a plate with the nearest measures, and wells of
    one treatment. Their cosine is compared with that of random wells, for a network and for a table
    that has one free vector for each image. The wells of one plate are not in the training.
+4. Batches of several sizes, with the same number of images in each training, as the mean of three
+   seeds. The cosines are those of part 3, on the plate that is not in the training.
 """
 
 import argparse
@@ -33,6 +35,7 @@ VIEWS = 8
 """Augmented views of each image, made once."""
 TEMPERATURES = (0.05, 0.2, 1.0)
 STEPS, BATCH, RATE = 400, 64, 3e-3
+BATCHES, SEEDS = (4, 16, 64, 128), (0, 1, 2)
 NEAREST_SHARE = 0.1
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -120,21 +123,23 @@ def push_shares(images: Images, temperature: float) -> tuple[float, float, float
         float((ordered[:, : max(int(part * count), 1)].sum(dim=1) / total).mean())
         for part in (0.01, 0.1)
     ]
-    return shares[0], shares[1], float((gradient - formula).abs().max())
+    return shares[0], shares[1], float((gradient - formula).detach().abs().max())
 
 
-def make_network() -> nn.Module:
-    """Return a perceptron of one hidden layer with the same weights in every call."""
-    torch.manual_seed(0)
+def make_network(seed: int = 0) -> nn.Module:
+    """Return a perceptron of one hidden layer with the same weights for the same seed."""
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(COMPONENTS, 128), nn.ReLU(), nn.Linear(128, WIDTH))
 
 
-def train_network(network: nn.Module, views: Tensor, loss: Loss) -> None:
-    """Train a network on pairs of views, (views, n, components)."""
-    draw = torch.Generator().manual_seed(1)
+def train_network(
+    network: nn.Module, views: Tensor, loss: Loss, batch: int = BATCH, seed: int = 1
+) -> None:
+    """Train a network on pairs of views, (views, n, components); every batch size sees as many."""
+    draw = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
-    for _ in range(STEPS):
-        rows = torch.randperm(views.shape[1], generator=draw)[:BATCH]
+    for _ in range(STEPS * BATCH // batch):
+        rows = torch.randperm(views.shape[1], generator=draw)[:batch]
         one, other = torch.randperm(len(views), generator=draw)[:2].tolist()
         pair = torch.cat([views[one, rows], views[other, rows]])
         value = loss(functional.normalize(network(pair)), pair_partner(len(rows)))
@@ -240,14 +245,32 @@ def print_unpaired(images: Images) -> None:
         print(f"| {name} | {found.nearest:+.3f} | {found.replicates:+.3f} |")
 
 
+def print_batches(images: Images) -> None:
+    """Print the cosines of wells that are alike on an unseen plate, by the size of a batch."""
+    unseen = images.plate == images.plate.max()
+    print("| images of a batch | steps | nearest measures | same treatment |")
+    print("|---|---|---|---|")
+    for batch in BATCHES:
+        found = []
+        for seed in SEEDS:
+            network = make_network(seed)
+            train_network(
+                network, images.views[:, ~unseen], lambda u, p: nt_xent(u, p, 0.2), batch, seed
+            )
+            with torch.no_grad():
+                found.append(Cosines.of(network(images.views[0]), images, unseen))
+        near, alike = np.mean(found, axis=0)
+        print(f"| {batch} | {STEPS * BATCH // batch} | {near:+.3f} | {alike:+.3f} |")
+
+
 def main() -> None:
-    """Print the three tables."""
+    """Print the four tables."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     torch.set_num_threads(1)
     images = load_images(mixed_plates()[:4])
-    for part in (print_forces, print_denominators, print_unpaired):
+    for part in (print_forces, print_denominators, print_unpaired, print_batches):
         part(images)
         print()
 
