@@ -4,15 +4,19 @@
 
 Each configuration is trained on the same few virtual plates, and sees the same number of images, in
 batches of ``--batch`` images unless the configuration states ``run.batch``. Everything else is as
-the configuration states, except that the bundle has the input size of the training. All trainings
-run one after the other in this process, with one thread. The encoders are judged on the plates of
-:mod:`benchmarks.small_plates`, which none was trained on; the columns are those of
-``spherorank evaluate``. Finished trainings and rows are not computed again.
+the configuration states, except that the bundle has the input size of the training. With
+``--frozen``, the backbone is not trained: its features of four augmentations of each image are
+stored, and only the head learns, whose output is the embedding. This is fast, and is possible for
+objectives without a teacher. All trainings run one after the other in this process, with one
+thread. The encoders are judged on the mixed plates of :mod:`benchmarks.small_plates`, which none was
+trained on; the columns are those of ``spherorank evaluate``. Finished trainings and rows are not
+computed again.
 """
 
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +31,13 @@ from schemas.errors import SpheroRankError
 from training.encoder.config import EncoderTrainingConfig, load_encoder_training_config
 from training.encoder.train import train_encoder
 from training.evaluation.evaluate import evaluate_bundles
+from training.objectives.settings import EmbeddingLayer
 
+KEPT_VIEWS = 4
+"""Augmentations of each image whose features are stored with ``--frozen``."""
 COLUMNS = {
     "uncalibrated": "uncalibrated_mixed",
     "calibrated": "calibrated_mixed",
-    "calibrated, shifted optics": "calibrated_phase_rim",
     "with measures": "calibrated_both_mixed",
     "probe 10": "probe_10",
     "20": "probe_20",
@@ -64,6 +70,10 @@ def adapt(
             "accelerator": "cpu",
         },
     }
+    if options.frozen:
+        changes["model"] |= {"last_blocks": 0, "frozen_steps": 0}
+        changes["objective"] = {"layer": EmbeddingLayer.HEAD}
+        changes["run"] |= {"kept_views": KEPT_VIEWS}
     sections = {name: getattr(config, name).model_copy(update=changes[name]) for name in changes}
     return config.model_copy(update=sections)
 
@@ -76,8 +86,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--configs", nargs="+", type=Path, required=True)
     parser.add_argument("--images", type=int, default=9600, help="that each training sees")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--frozen", action="store_true", help="train the heads only")
     parser.add_argument("--plates", type=int, default=12)
-    parser.add_argument("--wells", type=int, default=16, help="of a plate, on two days each")
+    parser.add_argument("--wells", type=int, default=10, help="of a plate, on three days each")
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "equal-budget")
     return parser.parse_args()
 
@@ -93,6 +104,7 @@ def main() -> None:
         planes = PlanePolicy.SHARPEST_NEIGHBOURS
         bundles[name] = untrained_bundle(folder, folder.name.lower(), weights, planes, f"{name}.")
     budget = f"{options.images}-{options.batch}-{options.plates}x{options.wells}"
+    budget += "-frozen" if options.frozen else ""
     for path in options.configs:
         folder = options.out / budget / path.stem
         config = adapt(load_encoder_training_config(path), options, options.out / "crops")
@@ -106,7 +118,7 @@ def main() -> None:
         [str(each) for each in bundles.values()],
         options.out / budget / "evaluation",
         cache_folder=CACHE,
-        chosen=SMALL_SET,
+        chosen=replace(SMALL_SET, shifted=()),
     )
     print("| encoder | " + " | ".join(COLUMNS) + " |")
     print("|---" * (1 + len(COLUMNS)) + "|")
