@@ -8,9 +8,9 @@ the configuration states, except that the bundle has the input size of the train
 ``--frozen``, the backbone is not trained: its features of four augmentations of each image are
 stored, and only the head learns, whose output is the embedding. This is fast, and is possible for
 objectives without a teacher. All trainings run one after the other in this process, with one
-thread. The encoders are judged on the mixed plates of :mod:`benchmarks.small_plates`, which none was
-trained on; the columns are those of ``spherorank evaluate``. Finished trainings and rows are not
-computed again.
+thread. The encoders are judged on the mixed plates of :mod:`benchmarks.small_plates`, which none
+was trained on; the columns are those of ``spherorank evaluate``. Finished trainings and rows are
+not computed again.
 """
 
 import argparse
