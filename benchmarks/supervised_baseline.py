@@ -1,6 +1,6 @@
 """Train the supervised baseline of the thesis, and draw its curve of overfitting.
 
-    python -m benchmarks.supervised_baseline --epochs 30
+    python -m benchmarks.supervised_baseline --epochs 30 --side 64
 
 A ResNet-18 from random weights learns the three groups from the readout images of three virtual
 plates, and is validated on three others every second epoch. The rows differ in the augmentation:
@@ -24,7 +24,6 @@ from training.evaluation.thesis_baseline import (
     fit_thesis_baseline,
 )
 
-SIDE_PX = 64
 ROWS = {
     "drawn again in each epoch": ("thesis_baseline", True),
     "drawn once": ("thesis_baseline", False),
@@ -57,11 +56,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--side", type=int, default=64, help="of an image in pixels")
     parser.add_argument("--figure", type=Path, default=IMAGES / "baseline_overfitting.png")
     options = parser.parse_args()
     torch.set_num_threads(1)
     plates = mixed_plates()
-    training, validation = (labelled_images(part, SIDE_PX) for part in (plates[:3], plates[3:]))
+    training, validation = (
+        labelled_images(part, options.side) for part in (plates[:3], plates[3:])
+    )
     print(f"{len(training.classes)} training images, {len(validation.classes)} for validation")
     print("| augmentation | best validation accuracy | epoch | last: training | last: validation |")
     print("|---|---|---|---|---|")
