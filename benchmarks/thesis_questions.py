@@ -1,12 +1,13 @@
 """Draw the figures of the three research questions of the thesis, and print their numbers.
 
-    python -m benchmarks.thesis_questions --budget .cache/equal-budget/BUDGET
+    python -m benchmarks.thesis_questions
 
 All values are Spearman's correlations of a score with the true kill over the treated wells of a
-virtual plate, for the mixed plates of :mod:`benchmarks.small_plates`.
+virtual plate. Those of questions 1 and 3 are computed for the mixed plates of
+:mod:`benchmarks.small_plates`.
 
 1. Features: the change of the area, the measures, the default embedding, and both, without assays.
-2. Objectives: the rows that :mod:`benchmarks.equal_budget` wrote below ``--budget``.
+2. Objectives: the table of ``docs/results/encoders.md``, which :mod:`benchmarks.encoders` printed.
 3. Metrics: the four metrics of a departure, with measures and with the embedding.
 
 The figures are ``docs/images/question_1.png``, ``question_2.png`` and ``question_3.png``.
@@ -22,7 +23,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.small_plates import CACHE, IMAGES, SMALL_SET
+from benchmarks.small_plates import CACHE, IMAGES, ROOT, SMALL_SET
 from inference.bundle import load_bundle
 from inference.departure.departures import DepartureSettings
 from inference.encoding.onnx_encoder import OnnxEncoder
@@ -34,11 +35,11 @@ from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from training.evaluation.embeddings import embed_evaluation_images
 from training.evaluation.plates import MIXED, EvaluationPlate, evaluation_plates
 from training.evaluation.ranking_quality import evaluation_trajectories, kill_correlation
-from training.evaluation.rows import EncoderRow
 
 Array = npt.NDArray[np.float64]
 Correlations = Mapping[str, Sequence[float]]
 """Correlation of each plate, by name of the score."""
+ENCODERS_PAGE = ROOT / "docs" / "results" / "encoders.md"
 AREA = RANKED_MEASURES.index("log_area")
 
 
@@ -101,11 +102,21 @@ def compare_metrics(plates: Sequence[tuple[EvaluationPlate, Array]]) -> Correlat
     return found
 
 
-def read_objectives(budget: Path) -> dict[str, EncoderRow]:
-    """Return the rows of the encoders that were trained with an equal budget, by name."""
-    files = sorted((budget / "evaluation" / "rows").glob("*/*.json"))
-    rows = [EncoderRow.model_validate_json(path.read_bytes()) for path in files]
-    return {row.name: row for row in rows}
+def read_encoders(page: Path) -> dict[str, tuple[float, float]]:
+    """Return the correlations with and without assays of each encoder in the first table of a page.
+
+    Both are those of mixed plates.
+    """
+    lines = page.read_text(encoding="utf-8").split("## The table")[1].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    head = cells[0]
+    with_assays, without = head.index("8 plates, mixed"), head.index("uncalibrated, mixed")
+    rows = [row for row in cells[2:] if len(row) == len(head)]
+    names = [row[0].replace("`", "").replace("*", "") for row in rows]
+    return {
+        name: (float(row[with_assays]), float(row[without]))
+        for name, row in zip(names, rows, strict=True)
+    }
 
 
 def draw_dots(path: Path, found: Correlations, title: str) -> None:
@@ -123,20 +134,19 @@ def draw_dots(path: Path, found: Correlations, title: str) -> None:
     figure.savefig(path, dpi=90)
 
 
-def draw_objectives(path: Path, rows: Mapping[str, EncoderRow]) -> None:
-    """Write a figure of the encoders, sorted by their correlation with a calibration."""
-    columns = {"calibrated_mixed": "with assay plates", "uncalibrated_mixed": "without assays"}
-    ordered = sorted(rows.values(), key=lambda row: row.numbers["calibrated_mixed"] or 0.0)
-    figure = Figure(figsize=(7, 0.8 + 0.3 * len(ordered)), layout="constrained")
+def draw_encoders(path: Path, rows: Mapping[str, tuple[float, float]]) -> None:
+    """Write a figure of the encoders, sorted by their correlation with assays."""
+    ordered = sorted(rows, key=lambda name: rows[name])
+    figure = Figure(figsize=(8, 0.8 + 0.22 * len(ordered)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for number, (key, label) in enumerate(columns.items()):
-        values = [row.numbers[key] or np.nan for row in ordered]
+    for number, label in enumerate(("with eight assay plates", "without assays")):
+        values = [rows[name][number] for name in ordered]
         axes.plot(values, range(len(ordered)), "os"[number], label=label)
-    axes.set_yticks(range(len(ordered)), [row.name for row in ordered])
+    axes.set_yticks(range(len(ordered)), ordered, fontsize=8)
     axes.grid(alpha=0.3)
-    axes.set(xlabel="Spearman's correlation with the true kill, mean over plates")
-    axes.legend()
+    axes.set(xlabel="Spearman's correlation with the true kill, mean over mixed plates")
+    axes.legend(loc="upper left")
     figure.savefig(path, dpi=90)
 
 
@@ -154,7 +164,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--budget", type=Path, help="folder of benchmarks.equal_budget")
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -164,8 +173,7 @@ def main() -> None:
     print_table("metric", metrics)
     draw_dots(options.images / "question_1.png", features, "Features, without assays")
     draw_dots(options.images / "question_3.png", metrics, "Metrics, without assays")
-    if options.budget:
-        draw_objectives(options.images / "question_2.png", read_objectives(options.budget))
+    draw_encoders(options.images / "question_2.png", read_encoders(ENCODERS_PAGE))
 
 
 if __name__ == "__main__":
