@@ -34,6 +34,7 @@ from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from training.data.batch_plan import MAX_MEASURE_SPREADS, Batch
 from training.encoder.collapse import embedding_statistics
+from training.encoder.multi_level import MAX_FEATURE_SPREADS
 from training.evaluation.embeddings import embed_evaluation_images
 from training.evaluation.plates import MIXED, EvaluationPlate, evaluation_plates
 from training.evaluation.ranking_quality import departure_scores, kill_correlation
@@ -43,6 +44,8 @@ from training.objectives.settings import EmbeddingLayer, ObjectiveSettings
 TRAINING_PLATES = 3
 IMAGES, BATCH, RATE, NOISE = 9600, 32, 1e-3, 0.3
 HIDDEN = 128
+MIN_SPREAD = 0.01
+"""Smallest scale of a feature: one that is constant on the training plates is not amplified."""
 DOSING, READOUT = 0, 1
 COLUMNS = ("no assay", "same treatment", "nearest measures", "rank")
 
@@ -89,11 +92,18 @@ def load_features() -> tuple[PlateFeatures, PlateFeatures]:
     )
     mixed = [number for number, plate in enumerate(plates) if plate.kind == MIXED]
     known = np.concatenate([embedded.plates[number] for number in mixed[:TRAINING_PLATES]])
-    mean, spread = known.mean(axis=(0, 1)), known.std(axis=(0, 1)) + 1e-6
+    mean, spread = known.mean(axis=(0, 1)), np.maximum(known.std(axis=(0, 1)), MIN_SPREAD)
     first, second = (
         PlateFeatures(
             [plates[number] for number in chosen],
-            [(embedded.plates[number] - mean) / spread for number in chosen],
+            [
+                np.clip(
+                    (embedded.plates[number] - mean) / spread,
+                    -MAX_FEATURE_SPREADS,
+                    MAX_FEATURE_SPREADS,
+                )
+                for number in chosen
+            ],
         )
         for chosen in (mixed[:TRAINING_PLATES], mixed[TRAINING_PLATES:])
     )
