@@ -72,7 +72,6 @@ ROWS = (
     HeadRow("triplet"),
     HeadRow("soft_ntxent"),
     HeadRow("vicreg"),
-    HeadRow("byol"),
 )
 
 
