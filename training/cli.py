@@ -193,6 +193,24 @@ def forecaster(
 
 
 @train.command()
+def ensemble(
+    bundles: Annotated[
+        list[str],
+        typer.Argument(help="Encoder bundles, or forecaster bundles: folders, or shipped names."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle; replaced if it exists.")],
+    name: Annotated[
+        str, typer.Option(help="Name of the bundle, part of its identifier.")
+    ] = "ensemble",
+) -> None:
+    """Join encoders, or forecasters, to one bundle.
+
+    The embedding is that of all encoders, one after the other; the forecast is the mean.
+    """
+    typer.echo(_needing_torch("training.ensembles").write_ensemble(bundles, name, out))
+
+
+@train.command()
 def segmenter(
     out: Annotated[
         Path,

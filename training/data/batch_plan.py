@@ -28,6 +28,9 @@ class DayPairs(StrEnum):
     SINCE_DOSING = "since_dosing"
     """The dosing day and a later day. An image of a well without such a pair is paired with itself:
     its measured change is zero."""
+    CONSECUTIVE = "consecutive"
+    """Two consecutive days of a well without a drug in between: up to the dosing day, or of an
+    untreated well. An image without such a pair is paired with itself."""
 
 
 @dataclass(frozen=True, eq=False)

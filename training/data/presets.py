@@ -61,9 +61,11 @@ PRESETS: Final[dict[str, Augmentation]] = {
     ),
     # The operations that B. Babu, "Determination of Drug Efficacy on Pancreatic Tumor 3D Spheroidal
     # Tissues", master thesis, Technical University of Applied Sciences Würzburg-Schweinfurt with
-    # Fraunhofer TLZ-RT Würzburg, 2024, uses for its baseline, but with stronger cropping: the
-    # thesis keeps 80–100 % of the area. The amounts of grey and blur are our own.
+    # Fraunhofer TLZ-RT Würzburg, 2024, uses for its baseline. "thesis" crops more, as contrastive
+    # learning usually does; "thesis_baseline" keeps 80–100 % of the area, as the thesis does. The
+    # amounts of grey and blur are our own.
     "thesis": Augmentation(flip=True, crop=(0.5, 1.0), grey=0.2, blur=0.008),
+    "thesis_baseline": Augmentation(flip=True, crop=(0.8, 1.0), grey=0.2, blur=0.008),
 }
 
 

@@ -186,7 +186,10 @@ def _shuffle(
 
 
 def pair_days(table: ImageTable, kind: DayPairs, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return table rows (K, 2): an image and a random later image of the same well."""
+    """Return table rows (K, 2): an image and a later image of the same well, or the image twice.
+
+    The later image is of a random day, or for CONSECUTIVE of the next day.
+    """
     by_well: defaultdict[int, list[int]] = defaultdict(list)
     for index in np.flatnonzero(
         (table.day > 0) & (table.untreated | (kind is not DayPairs.UNTREATED))
@@ -196,11 +199,30 @@ def pair_days(table: ImageTable, kind: DayPairs, rng: np.random.Generator) -> np
     for members in by_well.values():
         for first in members:
             later = [other for other in members if table.day[other] > table.day[first]]
+            if kind is DayPairs.CONSECUTIVE:
+                later = _next_without_drug(table, later)
             if later and (
                 kind is not DayPairs.SINCE_DOSING or table.day[first] == table.dosed_on_day[first]
             ):
                 pairs.append((first, later[int(rng.integers(len(later)))]))
+    alone = np.empty(0, np.int64)
     if kind is DayPairs.SINCE_DOSING:
         alone = np.flatnonzero(~np.isin(table.well, table.well[[first for first, _ in pairs]]))
-        pairs += zip(alone.tolist(), alone.tolist(), strict=True)
+    elif kind is DayPairs.CONSECUTIVE:
+        alone = np.flatnonzero(~np.isin(np.arange(len(table.well)), np.array(pairs, np.int64)))
+    pairs += zip(alone.tolist(), alone.tolist(), strict=True)
     return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _next_without_drug(table: ImageTable, later: list[int]) -> list[int]:
+    """Return the rows of the next day among ``later`` rows of a well, if no drug was added before.
+
+    The day of dosing is without a drug: most plates are imaged before they are dosed.
+    """
+    next_day = min((int(table.day[row]) for row in later), default=0)
+    return [
+        row
+        for row in later
+        if table.day[row] == next_day
+        and (table.untreated[row] or next_day <= table.dosed_on_day[row])
+    ]

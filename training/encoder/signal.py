@@ -47,7 +47,9 @@ def check_signal(
         _check_day_pairs(name, table, plan.day_pairs)
     if needs.planes:
         _check_planes(name, plates)
-    elif needs.views > 1 and not (needs.labels or needs.measures):
+    elif not (needs.labels or needs.measures) and (
+        needs.views > 1 or (needs.consecutive_pairs and not _has_pairs(table, plan.day_pairs))
+    ):
         _check_views(name, plan)
     choose_batches(table, plan, np.random.default_rng(0))
 
@@ -148,6 +150,12 @@ def _check_day_pairs(name: str, table: ImageTable, kind: DayPairs) -> None:
         f"is {name!r}, which learns from two days of {of_wells}, and {problem}; "
         f"expected {expected}, or another objective",
     )
+
+
+def _has_pairs(table: ImageTable, kind: DayPairs) -> bool:
+    """Return whether a well has two different images that are a pair of a kind."""
+    pairs = pair_days(table, kind, np.random.default_rng(0))
+    return bool((pairs[:, 0] != pairs[:, 1]).any())
 
 
 def _check_planes(name: str, plates: Sequence[PlateCrops]) -> None:

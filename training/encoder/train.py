@@ -24,6 +24,7 @@ from training.data.crops import LeftOutImage
 from training.data.sources import split_crops
 from training.encoder.backbones import (
     check_export_size,
+    check_small_crops,
     find_multi_level,
     freeze_early_blocks,
     make_backbone,
@@ -181,6 +182,7 @@ def _make_objective(config: EncoderTrainingConfig) -> Objective:
     """Return the objective with its backbone, of which only the configured blocks are trained."""
     model = config.model
     check_export_size(model.backbone, model.input_size, model.export_size)
+    check_small_crops(model.backbone, config.objective.local_crops)
     backbone, dimension = make_backbone(
         model.backbone, model.weights, model.channels, model.input_size, model.pooling
     )

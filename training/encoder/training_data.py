@@ -17,7 +17,17 @@ from training.objectives.base import BatchNeeds, Objective
 from training.progress import show_progress
 
 FEATURE_OBJECTIVES = frozenset(
-    {"measures", "simclr", "vicreg", "supcon", "triplet", "time_aware", "soft_ntxent", "convirt"}
+    {
+        "measures",
+        "simclr",
+        "vicreg",
+        "supcon",
+        "triplet",
+        "time_aware",
+        "soft_ntxent",
+        "convirt",
+        "siamese",
+    }
 )
 """Objectives that use images only through the backbone, without a teacher network of their own."""
 
@@ -64,6 +74,8 @@ def day_pairs_of(needs: BatchNeeds) -> DayPairs:
     """Return the pairs of days that a batch has for the needs of an objective."""
     if needs.untreated_pairs:
         return DayPairs.UNTREATED
+    if needs.consecutive_pairs:
+        return DayPairs.CONSECUTIVE
     return DayPairs.SINCE_DOSING if needs.day_pairs else DayPairs.NONE
 
 

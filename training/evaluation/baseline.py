@@ -4,8 +4,8 @@ It is trained on the input images of an encoder. The baseline of B. Babu, "Deter
 Efficacy on Pancreatic Tumor 3D Spheroidal Tissues", master thesis, Technical University of Applied
 Sciences Würzburg-Schweinfurt with Fraunhofer TLZ-RT Würzburg, 2024, is also a ResNet-18 from random
 weights, but it differs in training: it flips, crops and resizes (80–100 %), greys and blurs the
-images, and it is validated every two epochs. This one only turns and flips the images, and trains
-for a fixed number of steps without validation.
+images, and it is validated every two epochs (:mod:`training.evaluation.thesis_baseline`). This one
+only turns and flips the images, and trains for a fixed number of steps without validation.
 """
 
 from collections.abc import Mapping, Sequence

@@ -41,8 +41,25 @@ def linear_probe(
 ) -> float:
     """Return a logistic regression's balanced accuracy on wells, (m, D), trained on others, (n, D).
 
-    All classes have equal weight, so chance is one over their number. It is the mean of five draws
-    of examples, unless all examples are used.
+    It is the mean of :func:`probe_recalls`, whose parameters it has; chance is one over the number
+    of classes.
+    """
+    recalls = probe_recalls(train, labels, test, expected, examples, seed)
+    return float(np.mean(list(recalls.values())))
+
+
+def probe_recalls(
+    train: Array,
+    labels: GroupLabels,
+    test: Array,
+    expected: GroupLabels,
+    examples: int | None,
+    seed: int,
+) -> dict[str, float]:
+    """Return by class the share of its wells, (m, D), that a logistic regression recognises.
+
+    The regression is trained on other wells, (n, D), with equal weight of all classes. The share is
+    the mean of five draws of examples, unless all examples are used.
 
     Parameters
     ----------
@@ -53,16 +70,16 @@ def linear_probe(
     examples
         Number of training wells of each class; None for all.
     """
-    accuracies = []
+    classes = np.unique(expected)
+    recalls = []
     for number in range(1 if examples is None else DRAWS):
         rows = draw_examples(labels, examples, seed + number)
         model = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, max_iter=500, class_weight="balanced")
         )
-        accuracies.append(
-            balanced_accuracy_score(expected, model.fit(train[rows], labels[rows]).predict(test))
-        )
-    return float(np.mean(accuracies))
+        predicted = model.fit(train[rows], labels[rows]).predict(test)
+        recalls.append([float(np.mean(predicted[expected == each] == each)) for each in classes])
+    return dict(zip(classes.tolist(), np.mean(recalls, axis=0).tolist(), strict=True))
 
 
 def nearest_neighbours(

@@ -24,6 +24,8 @@ class BatchNeeds:
     views: int = 2  # 1: `second` is not used
     day_pairs: bool = False  # needs `later`, the same wells on another day
     untreated_pairs: bool = False  # `later` must be of wells that are untreated
+    consecutive_pairs: bool = False
+    """`later` must be of the next day of the well without a drug, or of the same image."""
     within_plate: bool = False  # each batch is of one plate
     labels: bool = False  # needs a known `label`
     measures: bool = False  # needs known `measures`

@@ -22,6 +22,7 @@ OBJECTIVES: Mapping[str, str] = {
     "mae": "MAE",
     "measures": "MeasuresObjective",
     "ntxent": "NTXent",
+    "siamese": "Siamese",
     "simclr": "SimCLR",
     "soft_ntxent": "SoftNTXent",
     "supcon": "SupCon",

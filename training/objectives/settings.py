@@ -114,6 +114,19 @@ class ObjectiveSettings(BaseModel):
         description="triplet: required distance between the farthest positive and the nearest "
         "negative; 0: soft margin",
     )
+    likeness_weight: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="siamese: weight of a pair of nearest measures, relative to a pair of days; "
+        "0 needs no measures",
+    )
+    siamese_margin: float = Field(
+        default=1.0,
+        gt=0,
+        le=2,
+        description="siamese: distance of unit vectors from which unlike images are not pushed",
+    )
     gap_weight: float = Field(
         default=0.5, ge=0, description="time_aware: weight of the loss of the days apart"
     )
@@ -181,6 +194,12 @@ class ObjectiveSettings(BaseModel):
         "the paper's 25, 25 and 1, divided by 25",
     )
     prototypes: int = Field(default=1024, ge=2, description="dino: width of the output")
+    local_crops: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="dino: number of small crops of each image that the student sees; paper: 8",
+    )
     student_temperature: float = Field(
         default=0.1, gt=0, description="dino: temperature of the student"
     )

@@ -242,6 +242,28 @@ def test_day_pairs_are_one_well_on_two_days(
     assert (kind is DayPairs.UNTREATED) == all(untreated for *_, untreated in pairs)
 
 
+def test_consecutive_pairs_have_no_drug_between_the_two_days(
+    plates: list[PlateCrops], plan: BatchPlan
+) -> None:
+    found = set()
+    for batch in batches(plates, replace(plan, size=2, day_pairs=DayPairs.CONSECUTIVE), 0, 0):
+        assert batch.later is not None
+        assert torch.equal(batch.well, batch.later.well)
+        days = zip(batch.day.tolist(), batch.later.day.tolist(), strict=True)
+        found |= {(*pair, bool(free)) for pair, free in zip(days, batch.untreated, strict=True)}
+    # The plates are dosed on day 7. The image of a treated well on day 10 is paired with itself.
+    assert found == {(5, 7, True), (7, 10, True), (5, 7, False), (10, 10, False)}
+
+
+def test_consecutive_pairs_of_a_plate_without_a_dosing_day_are_of_untreated_wells(
+    plates: list[PlateCrops], plan: BatchPlan
+) -> None:
+    unknown = [replace(plate, dosed_on_day=0) for plate in plates]
+    for batch in batches(unknown, replace(plan, size=2, day_pairs=DayPairs.CONSECUTIVE), 0, 0):
+        assert batch.later is not None
+        assert batch.untreated[batch.day != batch.later.day].all()
+
+
 def test_since_dosing_pairs_an_image_without_a_later_day_with_itself(
     plates: list[PlateCrops], plan: BatchPlan
 ) -> None:

@@ -18,7 +18,13 @@ pytestmark = pytest.mark.train
 
 @pytest.mark.parametrize(
     ("name", "channels"),
-    [("tf_efficientnet_lite0", 3), ("resnet18", 1), ("vit_tiny_patch16_224", 3)],
+    [
+        ("tf_efficientnet_lite0", 3),
+        ("resnet18", 1),
+        ("vit_tiny_patch16_224", 3),
+        ("unet_encoder", 3),
+        ("unet_encoder", 1),
+    ],
 )
 def test_a_backbone_maps_three_planes_to_its_dimension(name: str, channels: int) -> None:
     network, dimension = make_backbone(name, "none", channels, 64)
@@ -46,6 +52,39 @@ def test_imagenet_weights_come_from_the_package_and_fit_a_grey_input_too() -> No
         )
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_grey_images_fit_one_plane_and_three(tmp_path: Path, prefix: str) -> None:
+    grey, _ = make_backbone("resnet18", "none", 1, 64)
+    made_up = {prefix + name: tensor for name, tensor in grey.body.state_dict().items()}
+    torch.save({"state_dict": made_up | {prefix + "fc.bias": torch.zeros(14)}}, tmp_path / "x.pth")
+    one, three = (
+        make_backbone("resnet18", str(tmp_path / "x.pth"), channels, 64)[0].eval()
+        for channels in (1, 3)
+    )
+    pixel = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        expected = grey.eval()(pixel)
+        assert torch.equal(one(pixel), expected)
+        assert torch.allclose(three(pixel.expand(-1, 3, -1, -1)), expected, atol=1e-4)
+
+
+def test_the_unet_encoder_is_the_contracting_path_with_a_mean_at_its_end() -> None:
+    network, _ = make_backbone("unet_encoder", "none", 3, 64)
+    pixels, levels = torch.rand(2, 3, 64, 64), network.eval().levels
+    with torch.inference_mode():
+        features = pixels
+        for level in levels:
+            features = level(features if level is levels[0] else halve(features))
+        assert features.shape == (2, 512, 4, 4)
+        assert torch.allclose(network(pixels), features.flatten(2).mean(dim=2), atol=1e-5)
+
+
+def halve(features: torch.Tensor) -> torch.Tensor:
+    """Return the maximum of each square of two by two pixels."""
+    blocks = features.unfold(2, 2, 2).unfold(3, 2, 2)
+    return blocks.flatten(4).amax(dim=4)
+
+
 @pytest.mark.parametrize("inside", ["", "objective.backbone."])
 def test_weights_are_read_from_a_file_or_a_training_checkpoint(tmp_path: Path, inside: str) -> None:
     network, _ = make_backbone("resnet18", "none", 3, 64)
@@ -67,6 +106,7 @@ def test_weights_are_read_from_a_file_or_a_training_checkpoint(tmp_path: Path, i
         ("resnet18", "nowhere.pth", 3, ["model.weights", "nowhere.pth", "not a file"]),
         ("resnet18", "text.pth", 3, ["model.weights", "text.pth", "contains no weights"]),
         ("resnet18", "other.pth", 3, ["other.pth", "have another shape", "conv1.weight"]),
+        ("unet_encoder", "hub", 3, ["model.weights", "'hub'", "unet_encoder"]),
         ("resnet18", "none", 2, ["model.channels", "is 2", "expected 3"]),
     ],
 )
@@ -87,7 +127,9 @@ def test_unavailable_networks_and_weights_are_reported(
         assert word in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet18", "vit_tiny_patch16_224", "unet_encoder"]
+)
 def test_only_the_last_blocks_are_trainable(name: str) -> None:
     network, _ = make_backbone(name, "none", 3, 64)
     shares = []

@@ -53,6 +53,7 @@ def test_a_configuration_without_images_is_refused() -> None:
 
 def test_every_network_of_timm_is_accepted() -> None:
     check_names(config())
+    check_backbone_name("unet_encoder")
     for name in timm.list_models():
         check_backbone_name(name)
 

@@ -148,6 +148,7 @@ def test_every_objective_accepts_images_with_its_signal(
         ("time_aware", {}, without_days, "no image has a culture day"),
         ("time_aware", {}, without_labels, "no well is known as untreated"),
         ("time_aware", {}, of_one_day, "no untreated well has images of two days"),
+        ("siamese", {}, without_measures, "0 of 12 training images have measures"),
         ("ntxent", {"views_of": "planes"}, of_one_plane, "every image has one plane only"),
     ],
 )
@@ -175,6 +176,18 @@ def test_two_views_that_are_always_the_same_are_refused(
         check_signal(name, needs, plates, plan)
     check_signal(name, needs, plates, replace(plan, augment_second="weak"))
     check_signal(name, needs, plates, replace(plan, mask_background=0.5))
+
+
+def test_siamese_images_without_views_days_or_measures_are_refused(
+    plates: list[PlateCrops],
+) -> None:
+    needs = needs_of("siamese", likeness_weight=0)
+    still = {"augment_first": "none", "augment_second": "none"}
+    check_signal("siamese", needs, plates, plan_of(plates, needs, **still))
+    alone = [of_one_day(plate) for plate in plates]
+    check_signal("siamese", needs, alone, plan_of(alone, needs))
+    with pytest.raises(ConfigError, match="two views of an image, which are then"):
+        check_signal("siamese", needs, alone, plan_of(alone, needs, **still))
 
 
 def test_records_with_assays_are_refused_without_an_assay(plates: list[PlateCrops]) -> None:

@@ -6,6 +6,7 @@ from training.evaluation.probe import (
     linear_probe,
     nearest_neighbours,
     probe_accuracies,
+    probe_recalls,
 )
 
 GROUPS = np.repeat(["untreated", "single_dose", "screening"], [40, 20, 60])
@@ -64,3 +65,12 @@ def test_the_same_seed_draws_the_same_examples() -> None:
         nearest_neighbours(wells, GROUPS, groups_apart(0.1, 1), GROUPS, seed=5) for _ in range(2)
     ]
     assert neighbours[0] == neighbours[1]
+
+
+def test_the_recall_of_each_class_is_its_share_of_recognised_wells() -> None:
+    wells, others = groups_apart(2, 0), groups_apart(2, 1)
+    others[GROUPS == "single_dose"] = wells[GROUPS == "screening"][:20]
+    found = probe_recalls(wells, GROUPS, others, GROUPS, None, seed=1)
+    assert found == {"screening": 1.0, "single_dose": 0.0, "untreated": 1.0}
+    balanced = linear_probe(wells, GROUPS, others, GROUPS, None, seed=1)
+    assert balanced == pytest.approx(2 / 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.objective_samples import Doubles, objective_of, projected, sample_batch
+from tests.objective_samples import Doubles, doubles, objective_of, projected, sample_batch
 from training.objectives.ntxent import contrastive_loss
 from training.objectives.planes import planes_as_grey, sharpest_first
 
@@ -127,3 +127,28 @@ def test_a_batch_of_one_class_without_negatives_has_no_gradient() -> None:
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(projections.grad, torch.zeros(4, 8))
+
+
+def test_the_gradient_pushes_each_negative_by_its_share_of_the_softmax() -> None:
+    temperature, count = 0.3, 8
+    z = torch.randn(count, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.nn.functional.normalize(z).requires_grad_()
+    partner = [4, 5, 6, 7, 0, 1, 2, 3]
+    positives = torch.zeros(count, count, dtype=torch.bool)
+    positives[range(count), partner] = True
+    contrastive_loss(z, positives, temperature).backward()
+
+    unit = doubles(z)
+    force = np.zeros((count, count))  # of the pair (i, j), as a factor of z_j
+    for i in range(count):
+        below = sum(np.exp(unit[i] @ unit[k] / temperature) for k in range(count) if k != i)
+        for j in range(count):
+            if j != i:
+                share = np.exp(unit[i] @ unit[j] / temperature) / below
+                force[i, j] = (share - (j == partner[i])) / temperature / count
+    expected = (force + force.T) @ unit
+    expected -= (expected * unit).sum(axis=1, keepdims=True) * unit  # unit vectors only turn
+    assert z.grad is not None
+    np.testing.assert_allclose(doubles(z.grad), expected, atol=1e-9)
+    away = [force[i, j] for i in range(count) for j in range(count) if j not in (i, partner[i])]
+    assert min(away) > 0  # every negative is pushed

@@ -18,6 +18,7 @@ COMPARING_THE_WHOLE_BATCH = [
     "simclr",
     "convirt",
     "ntxent",
+    "siamese",
     "soft_ntxent",
     "time_aware",
     "triplet",
