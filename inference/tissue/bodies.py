@@ -71,7 +71,7 @@ def _nearest(seeds: npt.NDArray[np.integer], pixels: Mask) -> Labels:
     )
     number = np.zeros(int(nearest.max()) + 1, np.int32)
     number[nearest[seeds > 0]] = seeds[seeds > 0]
-    return number.take(nearest[pixels])
+    return np.asarray(number.take(nearest[pixels]))
 
 
 def _enlarge(numbers: Labels, body: Mask) -> Labels:

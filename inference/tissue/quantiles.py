@@ -17,7 +17,7 @@ def quantiles(values: npt.NDArray[np.generic], *shares: float) -> list[float]:
     before = places.astype(int)
     low = ordered[before].astype(np.float64)
     high = ordered[np.minimum(before + 1, ordered.size - 1)]
-    return (low + (high - low) * (places - before)).tolist()
+    return [float(value) for value in low + (high - low) * (places - before)]
 
 
 def sort_by_label(
