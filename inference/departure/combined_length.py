@@ -129,7 +129,7 @@ class CombinedLength:
         of_embedding = np.einsum("nk,kl,nl->n", residual, self.of_embedding, residual)
         squared = self.lengths(residual) ** 2
         share = np.divide(of_embedding, squared, out=np.zeros_like(squared), where=squared > 0)
-        return np.clip(share, 0.0, 1.0)  # rounding can exceed 1
+        return np.asarray(np.clip(share, 0.0, 1.0))  # rounding can exceed 1
 
 
 def _unique_part(residual: Float64Array, noise: Noise, parts: Sequence[slice]) -> Float64Array:
