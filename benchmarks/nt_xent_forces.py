@@ -1,4 +1,4 @@
-"""Examine the gradients of NT-Xent: does its denominator push, and who comes together.
+"""Examine the gradients of NT-Xent: the effect of its denominator, and which images become similar.
 
     python -m benchmarks.nt_xent_forces
 
