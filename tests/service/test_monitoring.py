@@ -124,8 +124,9 @@ def test_the_service_exports_each_metric_that_a_rule_or_a_panel_names(
     for stage in ("read", "segment", "embed"):
         assert value("spherorank_stage_seconds_count", stage=stage) == IMAGED
         assert value("spherorank_stage_seconds_sum", stage=stage) > 0
-    for stage in ("commit", "image"):
-        assert value("spherorank_stage_seconds_count", stage=stage) == IMAGED + 1
+    assert value("spherorank_stage_seconds_count", stage="image") == IMAGED + 1
+    # Images of a backlog share commits.
+    assert 1 <= value("spherorank_stage_seconds_count", stage="commit") <= IMAGED + 1
     assert value("spherorank_stage_seconds_count", stage="rank") == 0
     assert problems("healthz") == problems("readyz") == (200, [])
     assert get("other") == (404, "expected /healthz, /readyz or /metrics\n")
