@@ -10,6 +10,9 @@ uncalibrated departure, and ``other laboratories`` a calibration on one plate of
 laboratory. The columns are groups of wells: all treated wells (``mixed``), those with hidden
 mechanisms, those of the mechanism that was left out, and those of each mechanism.
 
+The reading ``default projected`` is the embedding of the default, projected by a matrix that was
+trained together with its forecaster on the untreated wells of laboratories with other renderers.
+
 Each row of the table is appended to the log. Rendered and embedded plates are cached.
 """
 
@@ -27,11 +30,16 @@ from training.evaluation.laboratories import (
     append_log,
     evaluate_laboratories,
     log_lines,
+    observe_laboratories,
     run_properties,
     summarise,
     text_table,
 )
 from training.evaluation.laboratory_plates import StageTimes
+from training.evaluation.projected_laboratories import evaluate_projection
+
+PROJECTED = "default"
+"""The encoder whose embedding is also evaluated as projected with its forecaster."""
 
 
 def parse_options() -> argparse.Namespace:
@@ -74,6 +82,11 @@ def main() -> None:
     results = evaluate_laboratories(
         {name: bundles[name] for name in options.encoders}, chosen, options.out, times=times
     )
+    if PROJECTED in options.encoders:
+        bundle = bundles[PROJECTED]
+        observed = observe_laboratories({PROJECTED: bundle}, chosen, options.out, times)
+        with times.stage("projection"):
+            results += evaluate_projection(PROJECTED, bundle, *observed, chosen.assays)
     summaries = summarise(results)
     print(text_table(summaries), f"time: {times}", sep="")
     if options.log:

@@ -19,7 +19,12 @@ from schemas.errors import ConfigError
 from simulation.kinds import HiddenMechanism, Mechanism, RendererName
 from simulation.laboratories.laboratory import Laboratory, draw_laboratory
 from training.evaluation.candidates import Candidate
-from training.evaluation.laboratory_plates import BundleExtractor, StageTimes, observe_plates
+from training.evaluation.laboratory_plates import (
+    BundleExtractor,
+    LaboratoryPlate,
+    StageTimes,
+    observe_plates,
+)
 from training.evaluation.laboratory_protocol import (
     HIDDEN,
     LEFT_OUT,
@@ -233,20 +238,8 @@ def evaluate_laboratories(
     ConfigError
         If the LaboratorySet cannot be evaluated.
     """
-    chosen.check()
     times = times or StageTimes()
-    laboratories = draw_laboratories(chosen.first_seed, chosen.laboratories, chosen.renderers)
-    extractors = [BundleExtractor(name, bundle) for name, bundle in bundles.items()]
-    plates = [
-        observe_plates(
-            laboratory.plates(chosen.plates, size_px=chosen.size_px),
-            extractors,
-            cache_folder,
-            times,
-            wells=chosen.wells,
-        )
-        for laboratory in laboratories
-    ]
+    laboratories, plates = observe_laboratories(bundles, chosen, cache_folder, times)
     protocol = Protocol(laboratories, plates, chosen.assays)
     results = []
     for fold in protocol.folds:
@@ -260,6 +253,29 @@ def evaluate_laboratories(
     if protocol.fallbacks:
         log.warning("calibrations.not_valid", tested_plates=protocol.fallbacks)
     return results
+
+
+def observe_laboratories(
+    bundles: Mapping[str, Bundle], chosen: LaboratorySet, cache_folder: Path, times: StageTimes
+) -> tuple[list[Laboratory], list[list[LaboratoryPlate]]]:
+    """Return the laboratories of a LaboratorySet, and the observed plates of each.
+
+    Parameters and errors are those of :func:`evaluate_laboratories`.
+    """
+    chosen.check()
+    laboratories = draw_laboratories(chosen.first_seed, chosen.laboratories, chosen.renderers)
+    extractors = [BundleExtractor(name, bundle) for name, bundle in bundles.items()]
+    plates = [
+        observe_plates(
+            laboratory.plates(chosen.plates, size_px=chosen.size_px),
+            extractors,
+            cache_folder,
+            times,
+            wells=chosen.wells,
+        )
+        for laboratory in laboratories
+    ]
+    return laboratories, plates
 
 
 def write_laboratories(

@@ -2,13 +2,13 @@
 
 Each laboratory is tested once. The training laboratories of a test are those of other renderers,
 without the wells of the left-out mechanism. All choices are made on them: the settings of the
-departure, and the model for a single assay plate. The left-out mechanism is also missing from the
-assays of the tested laboratory. Scores are computed by the code of the service.
+departure, and the model of the calibration on other laboratories. The left-out mechanism is also
+missing from the assays of the tested laboratory. Scores are computed by the code of the service.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -81,7 +81,7 @@ class Choices:
     """Choices that were made on the training laboratories of a fold, for one reading."""
 
     settings: DepartureSettings
-    model: str  # of :attr:`Reading.models`, for a calibration without left-out plates
+    model: str  # of :attr:`Reading.models`, for the calibration on other laboratories
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ class Protocol:
         Plates of each laboratory; the first ones have assays, the others are tested.
     assays
         Numbers of assay plates to evaluate.
+    candidates
+        Settings of the departure from which the training laboratories choose.
     """
 
     def __init__(
@@ -183,10 +185,12 @@ class Protocol:
         laboratories: Sequence[Laboratory],
         plates: Sequence[Sequence[LaboratoryPlate]],
         assays: Sequence[int],
+        candidates: Sequence[DepartureSettings] = CANDIDATES,
     ) -> None:
         self._laboratories = laboratories
         self._plates = plates
         self._assays = assays
+        self._candidates = candidates
         self._inner: dict[
             tuple[int, str, Reading], tuple[Mapping[DepartureSettings, float], Mapping[str, float]]
         ] = {}
@@ -201,7 +205,7 @@ class Protocol:
     def choose(self, fold: Fold, reading: Reading) -> Choices:
         """Return the Choices with the highest mean correlation on the training laboratories."""
         scores = [self._inner_scores(place, fold.mechanism, reading) for place in fold.training]
-        settings = max(CANDIDATES, key=lambda each: np.mean([one[each] for one, _ in scores]))
+        settings = max(self._candidates, key=lambda each: np.mean([one[each] for one, _ in scores]))
         model = max(reading.models, key=lambda each: np.mean([one[each] for _, one in scores]))
         return Choices(settings, model)
 
@@ -216,7 +220,7 @@ class Protocol:
                 for plate in self._plates[laboratory][:INNER_PLATES]
             ]
             self._inner[key] = (
-                departure_correlations(plates, reading),
+                departure_correlations(plates, reading, self._candidates),
                 model_correlations(plates, reading),
             )
         return self._inner[key]
@@ -238,7 +242,7 @@ class Protocol:
             ),
         }
         for count in self._assays:
-            card = choose_card(assayed[:count], reading, choices.model)
+            card = chosen_card(assayed[:count], reading)
             if card.valid:
                 scores[str(count)] = predicted_percent(assayed[:count], tested, reading, card)
             else:
@@ -279,24 +283,29 @@ def departure_scores(
 
 
 def departure_correlations(
-    plates: Sequence[LaboratoryPlate], reading: Reading
+    plates: Sequence[LaboratoryPlate],
+    reading: Reading,
+    candidates: Sequence[DepartureSettings] = CANDIDATES,
 ) -> dict[DepartureSettings, float]:
     """Return the mean correlation over plates by candidate settings of the departure."""
-    values: dict[DepartureSettings, list[float]] = {each: [] for each in CANDIDATES}
+    values: dict[DepartureSettings, list[float]] = {each: [] for each in candidates}
     for plate in plates:
         trajectories = plate.trajectories(reading.representation, reading.encoder)
-        for forecaster in dict.fromkeys(each.forecaster for each in CANDIDATES):
-            departures = measure_departures(
-                trajectories,
-                dosing_day=DOSED_ON_DAY,
-                day=READOUT_DAY,
-                settings=DepartureSettings(forecaster=forecaster),
+        measured = {
+            settings: measure_departures(
+                trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY, settings=settings
             )
-            for each in CANDIDATES:
-                if each.forecaster == forecaster:
-                    found = kill_correlations(departures.by_metric[each.metric], plate)
-                    values[each].append(found[MIXED])
+            for settings in dict.fromkeys(_without_metric(each) for each in candidates)
+        }
+        for each, of_candidate in values.items():
+            scores = measured[_without_metric(each)].by_metric[each.metric]
+            of_candidate.append(kill_correlations(scores, plate)[MIXED])
     return {each: float(np.mean(of_plates)) for each, of_plates in values.items()}
+
+
+def _without_metric(settings: DepartureSettings) -> DepartureSettings:
+    """Return settings with the default metric: one measurement has the values of all metrics."""
+    return replace(settings, metric=DepartureSettings.metric)
 
 
 def model_correlations(plates: Sequence[LaboratoryPlate], reading: Reading) -> dict[str, float]:
@@ -310,14 +319,8 @@ def model_correlations(plates: Sequence[LaboratoryPlate], reading: Reading) -> d
     }
 
 
-def choose_card(plates: Sequence[LaboratoryPlate], reading: Reading, model: str) -> CalibrationCard:
-    """Return the card of a calibration on assay plates.
-
-    The service leaves out plates to choose a model. With a single plate that is not possible, and
-    ``model`` is used.
-    """
-    if len(plates) == 1:
-        return named_card(model, reading)
+def chosen_card(plates: Sequence[LaboratoryPlate], reading: Reading) -> CalibrationCard:
+    """Return the card of the service's calibration on one or more assay plates."""
     return calibrate([assay_plate(plate, reading) for plate in plates], digest="", seed=_SEED)
 
 

@@ -118,7 +118,9 @@ def standardise(
     count = known.float()
     centre = values.sum(dim=0) / count.sum(dim=0).clamp(min=1.0)
     apart = (values - centre) * count
-    spread = torch.sqrt((apart**2).sum(dim=(0, 1)) / count.sum(dim=(0, 1)).clamp(min=1.0))
+    variance = (apart**2).sum(dim=(0, 1)) / count.sum(dim=(0, 1)).clamp(min=1.0)
+    # The gradient of the square root of zero is not a number.
+    spread = torch.sqrt(torch.where(variance > 0, variance, torch.ones_like(variance)))
     spread = torch.where(
         spread > LEAST_SPREAD * values.abs().amax(dim=(0, 1)), spread, torch.ones_like(spread)
     )

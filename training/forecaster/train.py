@@ -69,6 +69,13 @@ class TrainedForecaster:
     plates: int
 
 
+@dataclass(frozen=True, eq=False)
+class JointlyTrained(TrainedForecaster):
+    """The result of a joint training: also the projection of the embedding."""
+
+    projection: np.ndarray  # (dimension, embedding)
+
+
 @dataclass(frozen=True)
 class SplitPlates:
     """The Trajectories of a training, of untreated wells unless stated otherwise."""
@@ -209,8 +216,8 @@ def fit_joint_forecaster(
     plates: Sequence[Trajectories],
     config: ForecasterTrainingConfig,
     report: Callable[[str], None] = print,
-) -> TrainedForecaster:
-    """Train a forecaster with a projection, write both bundles and return the TrainedForecaster.
+) -> JointlyTrained:
+    """Train a forecaster with a projection, write both bundles and return the JointlyTrained.
 
     Errors are those of :func:`train_forecaster`.
     """
@@ -253,7 +260,7 @@ def fit_joint_forecaster(
     )
     quality = evaluate_forecaster(model.forecaster, projected_validation)
     write_forecaster(model.forecaster, projected, split.wells(), quality, config)
-    return TrainedForecaster(out, quality, len(untreated))
+    return JointlyTrained(out, quality, len(untreated), projection)
 
 
 def split_plates(

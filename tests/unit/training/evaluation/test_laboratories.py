@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from inference.bundle import load_bundle
+from inference.deterioration.models import MEAN_OF_MODELS
 from schemas.errors import ConfigError
-from schemas.plate_map import Group
 from simulation.kinds import HiddenMechanism, Mechanism, RendererName
 from simulation.laboratories.laboratory import Laboratory
 from simulation.microscope import NO_MECHANISM
+from tests.observed_laboratories import make_plate
 from training.evaluation.candidates import Candidate
 from training.evaluation.laboratories import (
     LOG_COLUMNS,
@@ -22,13 +23,14 @@ from training.evaluation.laboratories import (
     text_table,
     write_laboratories,
 )
-from training.evaluation.laboratory_plates import LaboratoryPlate
 from training.evaluation.laboratory_protocol import (
+    CANDIDATES,
     LEFT_OUT,
     MIXED,
     Reading,
     Result,
-    choose_card,
+    chosen_card,
+    departure_correlations,
     kill_correlations,
     plan_folds,
     predicted_percent,
@@ -42,29 +44,6 @@ RUN = ("2026-11-30", "0.1.0+test", 1, 6, "a b c", 12, 60, 512)
 @pytest.fixture(scope="module")
 def laboratories() -> list[Laboratory]:
     return draw_laboratories(100, 12, list(RendererName))
-
-
-def make_plate(laboratory: Laboratory, seed: int) -> LaboratoryPlate:
-    """Return a plate of 15 wells whose first measure shows the kill of every mechanism."""
-    rng = np.random.default_rng(seed)
-    mechanisms = np.repeat([NO_MECHANISM, Mechanism.SHRINKING, HiddenMechanism.ALIGNING], 5)
-    kill = np.where(mechanisms == NO_MECHANISM, 0, rng.random(15))
-    measures = rng.normal(size=(15, 2, 11)) + 30
-    measures[:, 1, 0] += 10 * kill
-    return LaboratoryPlate(
-        laboratory=laboratory,
-        name=f"P{seed}",
-        wells=tuple(f"B{well:02d}" for well in range(1, 16)),
-        groups=tuple(
-            Group.UNTREATED if each == NO_MECHANISM else Group.SCREENING for each in mechanisms
-        ),
-        treatments=tuple("" if each == NO_MECHANISM else f"drug{each}" for each in mechanisms),
-        mechanisms=tuple(mechanisms.tolist()),
-        kill=kill,
-        measures=measures,
-        parameters=np.zeros((15, 2, 1)),
-        features={"encoder": rng.normal(size=(15, 2, 3))},
-    )
 
 
 def test_no_training_laboratory_has_the_renderer_of_the_tested_one(
@@ -109,14 +88,23 @@ def test_the_left_out_mechanism_is_tested_on_its_wells_alone(
     assert -1 < found[MIXED] < 1
 
 
-def test_one_assay_plate_calibrates_the_model_that_other_laboratories_chose(
+def test_an_assay_plate_calibrates_as_in_the_service(laboratories: list[Laboratory]) -> None:
+    assayed, tested = make_plate(laboratories[0], 1), make_plate(laboratories[0], 2)
+    card = chosen_card([assayed], MEASURES)
+    (percent,) = predicted_percent([assayed], [tested], MEASURES, card)
+    assert (card.model, card.plates) == (MEAN_OF_MODELS, ("P1",))
+    assert kill_correlations(percent, tested)[MIXED] > 0.5
+
+
+def test_settings_of_one_measurement_have_the_scores_of_their_own_metric(
     laboratories: list[Laboratory],
 ) -> None:
-    assayed, tested = make_plate(laboratories[0], 1), make_plate(laboratories[0], 2)
-    card = choose_card([assayed], MEASURES, "ridge")
-    (percent,) = predicted_percent([assayed], [tested], MEASURES, card)
-    assert (card.model, card.valid) == ("ridge", True)
-    assert kill_correlations(percent, tested)[MIXED] > 0.5
+    plate = make_plate(laboratories[0], 1)
+    found = departure_correlations([plate], MEASURES)
+    assert list(found) == list(CANDIDATES)
+    for settings in CANDIDATES:
+        alone = departure_correlations([plate], MEASURES, [settings])
+        assert alone == {settings: found[settings]}
 
 
 def test_an_interval_over_laboratories_contains_the_mean_and_the_worst_is_named() -> None:

@@ -23,6 +23,9 @@ from tests.forecaster_samples import (
 )
 from tests.samples import well_image
 from training.forecaster.config import ForecasterDataSection, ForecasterModelSection
+from training.forecaster.deviation import deviation_loss
+from training.forecaster.examples import ForecastExample
+from training.forecaster.joint import JointForecaster
 from training.forecaster.train import fit_joint_forecaster, train_forecaster
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]  # warnings of lightning
@@ -92,3 +95,15 @@ def test_joint_training_without_embedding_or_measures_is_refused(tmp_path: Path)
         ConfigError, match=r"data.representation: is 'measures'; expected 'both' with --joint"
     ):
         train_forecaster(tmp_path / "forecaster.toml", ignore_progress, joint=True)
+
+
+def test_the_gradient_is_finite_if_one_well_alone_has_an_image() -> None:
+    model = JointForecaster(torch.eye(2, 3), hidden=4, measures=1)
+    features = torch.full((3, 1, 4), torch.nan)
+    features[0] = 1.0
+    example = ForecastExample(
+        features, torch.tensor([7.0]), torch.tensor(10.0), torch.randn(3, 4), seed=0
+    )
+    loss = deviation_loss(model.forecaster, model.project_example(example), (slice(0, 2),))
+    (loss + model.constraint_loss(example)).backward()
+    assert torch.isfinite(model.projection.grad).all()
