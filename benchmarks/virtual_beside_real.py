@@ -27,7 +27,8 @@ CROP_PX, CROP_UM_PER_PX = 150, 3.26  # for the spheroid_morpho_ml images
 WHOLE_FIELDS = ("B064E58AADF", "E0405FE5043", "E11B69C508E", "I031D18437D", "L066C2A62B8")
 CROPS = (3, 7, 27, 43, 37)
 OPAQUE = ((80, 8), (4, 8), (36, 9), (80, 9), (2, 7))  # seed, day
-PALE = ((8, 3), (29, 3), (14, 4), (21, 3))
+PALE = ((8, 3), (84, 3), (37, 3), (67, 3))  # small seedings
+BURST = 84  # seed
 LABORATORIES = ((2, 10), (5, 10), (19, 8), (33, 5))  # seed, day; fields wider than FIELD_UM
 LABORATORY_PX = 1024
 
@@ -101,7 +102,7 @@ def main() -> None:
                 tile(crop(render_plane(seed, day, crop_size)), f"virtual, day {day}")
                 for seed, day in PALE
             ),
-            tile(crop(render_plane(17, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
+            tile(crop(render_plane(BURST, 10, crop_size, Mechanism.BURSTING)), "virtual, burst"),
         ],
     ]
     rows += [
