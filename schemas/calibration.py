@@ -83,6 +83,8 @@ class ErrorModel(FrozenModel):
     """Degrees of freedom of the difference between plates."""
     reach: float
     """Half of the 90 % interval, in standard deviations."""
+    lowest_percent: float = -100.0
+    """Smallest limit of an interval: a plate seldom has a viability above those of the assays."""
 
 
 class CalibrationCard(FrozenModel):

@@ -74,6 +74,10 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
     The untreated wells of a single plate are those that its features are relative to, so that their
     errors are smaller than on another plate. The variance between wells is added to
     their variance.
+
+    No interval is lower than the smallest measured deterioration, minus the standard deviation of
+    the measured untreated wells. Of n wells like the measured ones, a further well is below all of
+    them with the probability 1 / (n + 1).
     """
     fits = [_fit_plate(plate) for plate in plates]
     slopes = np.array([fit.slope for fit in fits])
@@ -83,6 +87,8 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
     well = _pooled([fit.within for fit in fits], [fit.within_freedom for fit in fits])
     between = _pooled([fit.between for fit in fits], [fit.between_freedom for fit in fits])
     per_treatment = float(np.mean([fit.wells_per_treatment for fit in fits]))
+    measured = np.concatenate([plate.measured for plate in plates])
+    of_control = np.concatenate([plate.measured[plate.untreated] for plate in plates])
     untreated = np.concatenate([plate.error[plate.untreated] for plate in plates])
     of_untreated = float(np.mean(untreated**2)) if len(untreated) else between + well
     if len(plates) == 1:
@@ -96,6 +102,9 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
         untreated_points=max(MIN_SD_POINTS, float(np.sqrt(of_untreated))),
         degrees_of_freedom=freedom,
         reach=_NORMAL_QUANTILE,
+        lowest_percent=max(
+            LOWEST_PERCENT, float(measured.min() - (np.std(of_control) if len(of_control) else 0))
+        ),
     )
     if len(plates) < MIN_CONFORMAL_PLATES:
         return model
@@ -131,9 +140,10 @@ def prediction_interval(
     :func:`well_sd`.
     """
     reach = model.reach * well_sd(model, percent, untreated)
+    lowest = np.minimum(model.lowest_percent, percent)
     return (
-        np.clip(percent - reach, LOWEST_PERCENT, HIGHEST_PERCENT),
-        np.clip(percent + reach, LOWEST_PERCENT, HIGHEST_PERCENT),
+        np.clip(percent - reach, lowest, HIGHEST_PERCENT),
+        np.clip(percent + reach, lowest, HIGHEST_PERCENT),
     )
 
 

@@ -18,7 +18,7 @@ from inference.deterioration.calibration_limits import (
     MIN_PLATES_FOR_RANGE,
     calibration_limits,
 )
-from inference.deterioration.intervals import LOWEST_PERCENT, treatment_variances
+from inference.deterioration.intervals import treatment_variances
 from inference.ranking.placement import Placement, ScoredPlate, TreatmentPlace, WellPlace
 from inference.ranking.thesis_scale import (
     ExplosionDegrees,
@@ -293,7 +293,7 @@ def _place_treatments(
             efficacy_rank=ranks[str(number)],
             scale_position=len(treatments) + 1 - ranks[str(number)],
             score=float(means[number]),
-            score_low=float(max(LOWEST_PERCENT, drawn.low[number])),
+            score_low=float(max(min(errors.lowest_percent, means[number]), drawn.low[number])),
             score_high=float(min(EXPLODED_PERCENT, drawn.high[number])),
             rank_low=min(int(drawn.rank_low[number]), ranks[str(number)]),
             rank_high=max(int(drawn.rank_high[number]), ranks[str(number)]),

@@ -120,18 +120,25 @@ def test_intervals_cover_at_least_nine_of_ten_wells_of_a_new_plate(
     assert np.mean(covered) > 0.88
 
 
-def test_an_interval_may_be_below_0_and_stays_within_the_range_of_an_assay() -> None:
-    model = fit_error_model([left_out(1)], PRIOR)
+def test_an_interval_may_be_below_0_but_not_far_below_the_lowest_assay() -> None:
+    plate = left_out(1)
+    model = fit_error_model([plate], PRIOR)
     low, high = prediction_interval(
         model, np.array([0.0, 2.0, 98.0]), np.array([True, False, False])
     )
     assert (low[:2] < 0).all()
     assert high[2] == 100
+    lowest = plate.measured.min() - np.std(plate.measured[plate.untreated])
+    assert -30 < lowest < 0
     wide = model.model_copy(update={"untreated_points": 900.0})
-    assert [each.tolist() for each in prediction_interval(wide, np.zeros(1), np.ones(1, bool))] == [
-        [-100.0],
-        [100.0],
-    ]
+    low, high = prediction_interval(wide, np.zeros(1), np.ones(1, dtype=bool))
+    assert (low[0], high[0]) == pytest.approx((lowest, 100))
+
+
+def test_assays_far_above_the_control_do_not_lower_the_interval_below_twice_the_control() -> None:
+    plate = left_out(1)
+    above = replace(plate, measured=np.where(plate.untreated, plate.measured, -180.0))
+    assert fit_error_model([above], PRIOR).lowest_percent == -100
 
 
 def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_shared() -> None:
