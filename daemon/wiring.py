@@ -467,10 +467,7 @@ def open_service(
         Signal handlers append to it; the service stops when it is not empty.
     """
     with ExitStack() as stack:
-        # Small arrays: several BLAS threads in one product are slower than one.
-        stack.enter_context(threadpool_limits(1, user_api="blas"))
-        cv2.setNumThreads(1)  # several images are analysed at once, each on one thread
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        _limit_threads(stack)
         notify_systemd = partial(sd_notify, address=systemd_socket())
         lock = stack.enter_context(closing(lock_for_service(config)))
         store = open_store(
@@ -483,16 +480,7 @@ def open_service(
         encoder = open_encoder(config)
         check_encoder_switch(config, store, encoder.encoder_id)
         microscope = None if once else open_microscope(config, file, alerts, store)
-        status = ServiceStatus(
-            version=VERSION,
-            encoder_id=encoder.encoder_id,
-            measured_by=present_method(config),
-            started_at=now(),
-            microscope=microscope.status if microscope else lambda: None,
-            rejected_files=RejectedFiles(store.rejected()),
-            source=SourceStatus(is_listed=False),
-            standing_alerts=lambda: alerts.standing,
-        )
+        status = _new_status(config, store, encoder.encoder_id, microscope, alerts)
         heartbeat = Heartbeat(
             loop_clock=loop_clock,
             stop_signals=stop_signals,
@@ -503,9 +491,7 @@ def open_service(
             ),
             notify_systemd=notify_systemd,
         )
-        config.output.rankings.mkdir(parents=True, exist_ok=True)
-        journal = InFlightJournal(config.output.rankings / ".in_flight.json")
-        in_flight = stack.enter_context(journal)
+        in_flight = stack.enter_context(_open_in_flight_journal(config))
         again = open_measuring_again(
             config,
             store,
@@ -531,8 +517,7 @@ def open_service(
         runs = PlateRuns(store, days.settings.readout_deadline, alerts)
         states = PlateStates(store, days.due_days, alerts, basis, now)
         images = open_images(config, store, encoder, days.settings, runs, metrics)
-        workers = config.encoder.workers or _usable_cores()
-        queue = ImageQueue(source, images.analyse, workers, limit)
+        queue = ImageQueue(source, images.analyse, config.encoder.workers or _usable_cores(), limit)
         stack.callback(queue.close)
         service = Service(
             source=source,
@@ -545,20 +530,9 @@ def open_service(
             states=states,
             missing_images=MissingImages(store, days.due_days, alerts, _imaging_days(config)),
             specimens=open_specimens(config, store, alerts),
-            deliveries=Deliveries(
-                store,
-                config.publisher.must_ack,
-                timedelta(hours=config.publisher.ack_within_h),
-                alerts,
-                now,
-            ),
+            deliveries=_open_deliveries(config, store, alerts),
             pruning=DailyPruning(open_retention(config, store, now)),
-            notifications=Notifications(
-                config.notify.state_file if config.notify.is_configured else None,
-                alerts,
-                status.started_at,
-                now,
-            ),
+            notifications=_open_notifications(config, alerts, status.started_at),
             alerts=alerts,
             metrics=metrics,
             status=status,
@@ -567,36 +541,55 @@ def open_service(
             clock_watch=ClockWatch(CLOCK, alerts),
             processing_limit=limit,
             notify_systemd=notify_systemd,
-            level_meter=LevelMeter(
-                store,
-                config.publisher.must_ack,
-                DiskSpace(_watched_folders(config), config.output.min_free_bytes, alerts),
-                states.missing_wells,
-            ),
+            level_meter=_open_level_meter(config, store, states, alerts),
             publish_now=messages.publish_now,
             imaging_feedback=open_imaging_feedback(config, store, encoder.encoder_id, alerts),
             wrong_images=open_wrong_images(config, store),
-            crash_examination=CrashExamination(
-                in_flight,
-                source_settings(config),
-                partial(open_encoder_of, config.encoder),
-                partial(open_tissue, config.tissue, config.stain),
-                store.plate_map,
-            ),
+            crash_examination=_open_crash_examination(config, store, in_flight),
         )
         messages.serve(partial(_snapshot, status, loop_clock))
-        metrics.registry.register(
-            StatusCollector(
-                status,
-                provider=encoder.provider,
-                levels=lambda: metrics.levels,
-                tick_age_s=loop_clock.age_s,
-            )
-        )
+        _publish_status_metrics(metrics, status, encoder.provider, loop_clock)
         _open_health_page(config, metrics, status, store, loop_clock, stack)
         if microscope:
             stack.callback(microscope.close)
         yield service
+
+
+def _limit_threads(stack: ExitStack) -> None:
+    """Limit the threads of numerical libraries, and shorten the waits for the interpreter.
+
+    The stack removes the limit of BLAS.
+    """
+    # Small arrays: several BLAS threads in one product are slower than one.
+    stack.enter_context(threadpool_limits(1, user_api="blas"))
+    cv2.setNumThreads(1)  # several images are analysed at once, each on one thread
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _new_status(
+    config: Config,
+    store: SqlStore,
+    encoder_id: str,
+    microscope: MicroscopeSupervisor | None,
+    alerts: Alerts,
+) -> ServiceStatus:
+    """Return the status of a service that starts now and has not listed its source yet."""
+    return ServiceStatus(
+        version=VERSION,
+        encoder_id=encoder_id,
+        measured_by=present_method(config),
+        started_at=now(),
+        microscope=microscope.status if microscope else lambda: None,
+        rejected_files=RejectedFiles(store.rejected()),
+        source=SourceStatus(is_listed=False),
+        standing_alerts=lambda: alerts.standing,
+    )
+
+
+def _open_in_flight_journal(config: Config) -> InFlightJournal:
+    """Return the journal of the images in process, in the folder of rankings, which is made."""
+    config.output.rankings.mkdir(parents=True, exist_ok=True)
+    return InFlightJournal(config.output.rankings / ".in_flight.json")
 
 
 def open_images(
@@ -625,6 +618,48 @@ def open_images(
         rolling_view,
         runs,
         now,
+    )
+
+
+def _open_deliveries(config: Config, store: SqlStore, alerts: Alerts) -> Deliveries:
+    """Return the part that raises alerts about final rankings that are acknowledged too late."""
+    return Deliveries(
+        store,
+        config.publisher.must_ack,
+        timedelta(hours=config.publisher.ack_within_h),
+        alerts,
+        now,
+    )
+
+
+def _open_notifications(config: Config, alerts: Alerts, started_at: datetime) -> Notifications:
+    """Return the part that raises alerts about the process that notifies people."""
+    state_file = config.notify.state_file if config.notify.is_configured else None
+    return Notifications(state_file, alerts, started_at, now)
+
+
+def _open_level_meter(
+    config: Config, store: SqlStore, states: PlateStates, alerts: Alerts
+) -> LevelMeter:
+    """Return the part that measures the numbers of the metrics that need the store or a disk."""
+    return LevelMeter(
+        store,
+        config.publisher.must_ack,
+        DiskSpace(_watched_folders(config), config.output.min_free_bytes, alerts),
+        states.missing_wells,
+    )
+
+
+def _open_crash_examination(
+    config: Config, store: SqlStore, in_flight: InFlightJournal
+) -> CrashExamination:
+    """Return the part that tests the images that were in process when the service crashed."""
+    return CrashExamination(
+        in_flight,
+        source_settings(config),
+        partial(open_encoder_of, config.encoder),
+        partial(open_tissue, config.tissue, config.stain),
+        store.plate_map,
     )
 
 
@@ -658,6 +693,23 @@ def open_messages(config: Config, alerts: Alerts) -> MessageProcess:
 def _snapshot(status: ServiceStatus, loop_clock: LoopClock) -> StatusSnapshot:
     return StatusSnapshot(
         status=status.message(), details=status.details(), loop_age_s=loop_clock.age_s()
+    )
+
+
+def _publish_status_metrics(
+    metrics: Metrics, status: ServiceStatus, provider: str, loop_clock: LoopClock
+) -> None:
+    """Add the metrics that are read from the status of the service to the registry.
+
+    ``provider`` is the name of the execution provider of the encoder.
+    """
+    metrics.registry.register(
+        StatusCollector(
+            status,
+            provider=provider,
+            levels=lambda: metrics.levels,
+            tick_age_s=loop_clock.age_s,
+        )
     )
 
 
