@@ -1,12 +1,13 @@
-"""Simulated plates of known true deterioration, as trajectories and as assay plates."""
+"""Simulated plates of known true deterioration, as assay plates and in calibrations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.deterioration.calibration import AssayPlate
+from inference.deterioration.calibration import AssayPlate, calibrate
+from schemas.calibration import CalibrationCard
 from schemas.plate_map import Group
 from schemas.trajectory import Trajectories
 from schemas.well import INNER_60
@@ -149,3 +150,31 @@ def known_plate(
         ),
         100 * kill,
     )
+
+
+def assayed(count: int, first_seed: int = 0) -> list[AssayPlate]:
+    """Return a number of assay plates with consecutive seeds."""
+    return [known_plate(seed).assayed() for seed in range(first_seed, first_seed + count)]
+
+
+def learn(plates: list[AssayPlate]) -> CalibrationCard:
+    """Return the card of the calibration that is learned from assay plates."""
+    return calibrate(plates, digest="d" * 64, seed=1)
+
+
+def with_fewer_features(plate: AssayPlate) -> AssayPlate:
+    """Return the plate with the first four features only."""
+    trajectories = plate.trajectories
+    return replace(
+        plate,
+        trajectories=replace(
+            trajectories,
+            features=trajectories.features[:, :, :4],
+            feature_names=trajectories.feature_names[:4],
+        ),
+    )
+
+
+def of_another_encoder(plate: AssayPlate) -> AssayPlate:
+    """Return the plate with features that name another encoder."""
+    return replace(plate, trajectories=replace(plate.trajectories, encoder_id="f" * 64))

@@ -12,12 +12,21 @@ from inference.deterioration.calibration import (
     calibrate,
     refit,
 )
-from inference.deterioration.models import DeteriorationModel, Predictor, RidgeModel
-from inference.deterioration.well_order import drift_of
+from inference.deterioration.models import Predictor, RidgeModel
 from schemas.calibration import CalibrationCard
 from schemas.errors import ProfileError
 from schemas.plate_map import Group
-from tests.assayed_plates import DOSING_DAY, MEASURES, READOUT_DAY, KnownPlate, known_plate
+from tests.assayed_plates import (
+    DOSING_DAY,
+    MEASURES,
+    READOUT_DAY,
+    KnownPlate,
+    assayed,
+    known_plate,
+    learn,
+    of_another_encoder,
+    with_fewer_features,
+)
 
 Array = npt.NDArray[np.float64]
 UseOnly = Callable[..., None]
@@ -41,36 +50,8 @@ class Memory:
         return lambda wells: np.array([known.get(row.tobytes(), usual) for row in wells])
 
 
-@pytest.fixture
-def use_only(monkeypatch: pytest.MonkeyPatch) -> UseOnly:
-    """Return a function that replaces the candidate models."""
-
-    def only(**models: DeteriorationModel) -> None:
-        monkeypatch.setattr("inference.deterioration.model_choice.SINGLE_MODELS", models)
-        monkeypatch.setattr(
-            "inference.deterioration.model_choice.MODELS",
-            models | {"mean": next(iter(models.values()))},
-        )
-
-    return only
-
-
-@pytest.fixture
-def ridge_alone(use_only: UseOnly) -> None:
-    """Use only ridge regression, so that a calibration takes milliseconds."""
-    use_only(ridge=RidgeModel())
-
-
-def learn(plates: list[AssayPlate]) -> CalibrationCard:
-    return calibrate(plates, digest="d" * 64, seed=1)
-
-
 def calibration_of(plates: list[AssayPlate]) -> Calibration:
     return refit(plates, learn(plates), seed=1)
-
-
-def assayed(count: int, first_seed: int = 0) -> list[AssayPlate]:
-    return [known_plate(seed).assayed() for seed in range(first_seed, first_seed + count)]
 
 
 def hidden_assay(plate: KnownPlate, seed: int) -> AssayPlate:
@@ -79,10 +60,6 @@ def hidden_assay(plate: KnownPlate, seed: int) -> AssayPlate:
     shown = features[:, 1:, 16:]
     features[:, 1:, 16:] = np.random.default_rng(seed).permutation(shown, axis=0)
     return replace(plate, trajectories=replace(plate.trajectories, features=features)).assayed()
-
-
-def distance_of(calibration: Calibration, plate: KnownPlate) -> float:
-    return calibration.distance(plate.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
 
 
 @pytest.fixture(scope="module")
@@ -378,154 +355,6 @@ def test_a_prediction_below_0_has_an_interval_on_both_sides() -> None:
     assert predicted.high[0] > 3
 
 
-def without_images(plate: AssayPlate) -> AssayPlate:
-    return replace(
-        plate,
-        trajectories=replace(
-            plate.trajectories, features=np.full_like(plate.trajectories.features, np.nan)
-        ),
-    )
-
-
-def without_differences(plate: AssayPlate) -> AssayPlate:
-    return replace(plate, deterioration_percent=dict.fromkeys(plate.deterioration_percent, 40.0))
-
-
-def without_measured_wells(plate: AssayPlate) -> AssayPlate:
-    return replace(plate, deterioration_percent={"H12": 0.0, "A01": 50.0})
-
-
-def without_treated_wells(plate: AssayPlate) -> AssayPlate:
-    groups = dict(zip(plate.trajectories.wells, plate.trajectories.groups, strict=True))
-    return replace(
-        plate,
-        deterioration_percent={
-            well: value
-            for well, value in plate.deterioration_percent.items()
-            if groups[well] is Group.UNTREATED
-        },
-    )
-
-
-def with_fewer_features(plate: AssayPlate) -> AssayPlate:
-    trajectories = plate.trajectories
-    return replace(
-        plate,
-        trajectories=replace(
-            trajectories,
-            features=trajectories.features[:, :, :4],
-            feature_names=trajectories.feature_names[:4],
-        ),
-    )
-
-
-def of_another_encoder(plate: AssayPlate) -> AssayPlate:
-    return replace(plate, trajectories=replace(plate.trajectories, encoder_id="f" * 64))
-
-
-@pytest.mark.usefixtures("ridge_alone")
-@pytest.mark.parametrize(
-    ("corrupt", "message"),
-    [
-        (
-            without_images,
-            "K-2: no untreated well has an image of day 10 and one up to day 7; expected some",
-        ),
-        (without_differences, "K-2: 60 measured wells have images, and their values do not differ"),
-        (
-            without_measured_wells,
-            "K-2: 0 measured wells have images, and their values do not differ",
-        ),
-        (without_treated_wells, "K-2: 20 measured wells have images, and none of them was treated"),
-        (
-            with_fewer_features,
-            "K-2: has 4 features that differ from those of plate K-0; expected the same 5",
-        ),
-        (
-            of_another_encoder,
-            f"K-2: has features of the encoder '{'f' * 64}'; expected '' as plate K-0 has",
-        ),
-    ],
-)
-def test_an_unsuitable_plate_is_skipped_with_the_reason(
-    corrupt: Callable[[AssayPlate], AssayPlate], message: str
-) -> None:
-    plates = assayed(5)
-    plates[2] = corrupt(plates[2])
-    card = learn(plates)
-    assert card.valid
-    assert card.plates == ("K-0", "K-1", "K-3", "K-4")
-    assert card.why_not == (f"skipped: {message}",)
-    others = [plate for plate in plates if plate is not plates[2]]
-    fresh = known_plate(9).trajectories
-    one, other = (
-        refit(each, card, seed=1).predict(fresh, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
-        for each in (plates, others)
-    )
-    assert (one.percent == other.percent).all()
-    alone = learn(plates[2:3])
-    assert not alone.valid or corrupt in (with_fewer_features, of_another_encoder)
-
-
-@pytest.mark.usefixtures("ridge_alone")
-def test_the_assay_of_another_plate_is_skipped_with_the_dead_untreated_wells() -> None:
-    plates = assayed(3)
-    turned = dict(
-        zip(
-            plates[1].deterioration_percent,
-            reversed([*plates[1].deterioration_percent.values()]),
-            strict=True,
-        )
-    )
-    card = learn([plates[0], replace(plates[1], deterioration_percent=turned), plates[2]])
-    assert card.plates == ("K-0", "K-2")
-    (why,) = card.why_not
-    assert why.startswith("skipped: K-1: the assay contradicts the plate map: ")
-    assert "untreated wells have a viability below 50 % (B0" in why
-    assert "expected the assay of this plate" in why
-
-
-@pytest.mark.usefixtures("ridge_alone")
-def test_two_plates_with_the_same_assay_are_both_skipped() -> None:
-    plates = assayed(3)
-    copied = replace(plates[1], deterioration_percent=plates[0].deterioration_percent)
-    card = learn([plates[0], copied, plates[2]])
-    assert card.plates == ("K-2",)
-    assert card.why_not[0] == (
-        "skipped: K-0: the assay has the same 60 values as that of plate K-1; expected the assay "
-        "of this plate"
-    )
-
-
-def shuffled(known: KnownPlate) -> KnownPlate:
-    """Return a plate whose groups are spread over the plate."""
-    order = np.random.default_rng(0).permutation(len(known.trajectories.wells))
-    wells = tuple(known.trajectories.wells[place] for place in order)
-    return replace(known, trajectories=replace(known.trajectories, wells=wells))
-
-
-def divided(seed: int) -> AssayPlate:
-    """Return a plate with 30 untreated wells in one half, and one treatment in the other."""
-    known = known_plate(seed, untreated=30, single_dose=30, treatments=0)
-    columns = sorted(known.trajectories.wells, key=lambda well: (well[1:], well))
-    return replace(known, trajectories=replace(known.trajectories, wells=tuple(columns))).assayed()
-
-
-@pytest.mark.usefixtures("ridge_alone")
-@pytest.mark.parametrize("count", [1, 3])
-def test_half_divided_plates_name_their_treatment_and_the_confounded_side(
-    count: int,
-) -> None:
-    card = learn([divided(seed) for seed in range(count)])
-    assert card.valid, card.why_not
-    assert card.single_treatment == "gemcitabine:1 uM"
-    assert card.confounded == tuple(f"K-{seed}" for seed in range(count))
-    assert card.treated_error_points is not None
-    assert 0 < card.treated_error_points < 15
-    mixed = learn([shuffled(known_plate(seed)).assayed() for seed in range(2)])
-    assert (mixed.single_treatment, mixed.confounded) == (None, ())
-
-
 @pytest.mark.usefixtures("ridge_alone")
 def test_plates_with_only_untreated_wells_measured_are_refused() -> None:
     card = learn(
@@ -598,76 +427,3 @@ def test_a_plate_with_other_features_is_not_predicted_and_has_no_distance() -> N
         for ask in (calibration.predict, calibration.distance):
             with pytest.raises(ProfileError, match=r"K-9: has .*; expected .*"):
                 ask(other.trajectories, dosing_day=DOSING_DAY, readout_day=READOUT_DAY)
-
-
-@pytest.mark.usefixtures("ridge_alone")
-@pytest.mark.parametrize("plates", [4, 8])
-def test_a_similar_plate_is_within_the_range_and_a_foreign_plate_outside(
-    plates: int,
-) -> None:
-    within, outside = [], []
-    for seed in SEEDS:
-        training = assayed(plates, 10 * seed)
-        calibration = refit(training, calibrated_by_ridge(training), seed=1)
-        drifts = [
-            drift_of(
-                known_plate(1000 + seed, foreign=foreign).trajectories,
-                calibration,
-                dosing_day=DOSING_DAY,
-                readout_day=READOUT_DAY,
-            )
-            for foreign in (False, True)
-        ]
-        near, far = drifts
-        assert near is not None
-        assert far is not None
-        within.append(not near.outside)
-        outside.append(far.outside)
-        assert far.percentile == 100
-    assert np.mean(within) >= 0.95
-    assert np.mean(outside) == 1
-
-
-def calibrated_by_ridge(plates: list[AssayPlate]) -> CalibrationCard:
-    """Return a card that names ridge regression on measures, without model selection."""
-    return calibrate(plates, digest="", seed=1, min_plates=99).model_copy(
-        update={"model": "ridge", "representation": "measures"}
-    )
-
-
-def test_without_single_doses_the_distance_uses_untreated_wells() -> None:
-    plates = [known_plate(seed, single_dose=0) for seed in range(9)]
-    training = [plate.assayed() for plate in plates[:8]]
-    calibration = refit(training, calibrated_by_ridge(training), seed=1)
-    assert 0 < distance_of(calibration, plates[8]) < 2 * calibration.usual_distances.max()
-    assert (
-        distance_of(calibration, known_plate(9)) < 2 * calibration.usual_distances.max()
-    )  # no calibration plate has a single dose
-    assert (
-        distance_of(calibration, known_plate(9, single_dose=0, foreign=True))
-        > 2 * calibration.usual_distances.max()
-    )
-
-
-def test_a_single_dose_on_only_two_calibration_plates_is_not_compared() -> None:
-    training = [known_plate(seed, single_dose=4 if seed < 2 else 0).assayed() for seed in range(4)]
-    calibration = refit(training, calibrated_by_ridge(training), seed=1)
-    fresh = known_plate(9)
-    screening = tuple(
-        Group.SCREENING if group is Group.SINGLE_DOSE else group
-        for group in fresh.trajectories.groups
-    )
-    assert distance_of(calibration, fresh) == distance_of(
-        calibration, KnownPlate(replace(fresh.trajectories, groups=screening), fresh.percent)
-    )
-
-
-def test_a_missing_value_of_an_untreated_well_changes_the_distance_little() -> None:
-    training, fresh = assayed(4), known_plate(9)
-    calibration = refit(training, calibrated_by_ridge(training), seed=1)
-    features = fresh.trajectories.features.copy()
-    features[:3, :, 0] = [np.nan, np.inf]
-    touched = KnownPlate(replace(fresh.trajectories, features=features), fresh.percent)
-    assert distance_of(calibration, touched) == pytest.approx(
-        distance_of(calibration, fresh), rel=0.3
-    )
