@@ -47,7 +47,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.observed_plates import ROOT
 from inference.bundle import load_bundle
-from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS
 from inference.deterioration.calibration import Calibration, Prediction, calibrate, refit
 from inference.deterioration.intervals import LeftOutPlate, plate_slope
 from simulation.kinds import Layout, RendererName

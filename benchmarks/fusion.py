@@ -27,7 +27,7 @@ from benchmarks.laboratory_bundles import encoder_bundles
 from benchmarks.observed_plates import ROOT, ObservedPlate
 from benchmarks.observed_plates import observe_plates as observe_virtual_plates
 from benchmarks.ranking import REPRESENTATIONS
-from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS
 from inference.ranking.plate_ranking import rank_plate
 from schemas.ranking import Verdict
 from schemas.trajectory import Representation

@@ -43,7 +43,7 @@ from daemon.pipeline import Analysis, ImagePath
 from daemon.plate_runs import PlateRuns
 from daemon.rolling_view import RollingView
 from daemon.tissue_analysis import TissueMethod
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.condition import ConditionSettings
 from schemas.observation import Outcome

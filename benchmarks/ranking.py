@@ -33,7 +33,7 @@ from scipy.stats import spearmanr, t
 from benchmarks.observed_plates import DAILY, SCREENS, ObservedPlate, observe_plates
 from benchmarks.ranking_errors import print_errors, print_no_kills
 from benchmarks.real_time_course import print_settings_table
-from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import rank_plate

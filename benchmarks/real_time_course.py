@@ -18,7 +18,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.real_data import REAL_DATA
-from inference.departure.departures import DepartureSettings, measure_departures
+from inference.departure.departure_settings import DepartureSettings
+from inference.departure.departures import measure_departures
 from inference.profile_tables import read_profiles, trajectories_from_profiles
 from inference.profiles import rank_profiles
 from inference.ranking.plate_ranking import rank_plate

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.small_plates import CACHE, IMAGES, ROOT, SMALL_SET
 from inference.bundle import load_bundle
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.ranking.plate_ranking import rank_plate
 from inference.tissue.ranked_measures import RANKED_MEASURES

@@ -10,7 +10,7 @@ from typing import Protocol
 from daemon.audit_trail import final_note
 from daemon.calibrations import digest_with_calibration
 from inference.departure.assembly import dosing_notes, excluded_wells, select_images
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.departure.scales import scale_problems
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import Method, MethodRequest

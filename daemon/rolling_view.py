@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from inference.departure.assembly import assemble, select_images
-from inference.departure.departures import DepartureSettings, departures_on_day
+from inference.departure.departure_settings import DepartureSettings
+from inference.departure.departures import departures_on_day
 from schemas.messages import DayDeparture
 from schemas.observation import Observation, VisitVersion
 from schemas.plate_map import PlateMap

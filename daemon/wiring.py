@@ -75,7 +75,7 @@ from daemon.store_address import store_address
 from daemon.tissue_analysis import TissueMethod
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.encoding.onnx_encoder import OnnxEncoder

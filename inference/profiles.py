@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.reduced_space import MAX_OTHER_PLATES
 from inference.profile_assays import ProfileCalibrations, read_assays
 from inference.profile_tables import profile_notes, read_profiles, trajectories_from_profiles

@@ -10,7 +10,7 @@ from daemon.alerts import Alerts
 from daemon.calibrations import Calibrations
 from daemon.daily import DailyPath, MeasureAgain, measure_nothing
 from daemon.due_days import DaySettings, DueDays
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.tissue.condition import ConditionSettings
 from schemas.calibration import MethodChoice, MethodRequest
 from schemas.messages import AlertKind

@@ -9,7 +9,7 @@ from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
 from inference.bundle import load_bundle
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.profiles import ProfileRanking, rank_profiles
 from schemas.calibration import MethodRequest
 from schemas.errors import ProfileError

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from inference.departure.departures import Residuals
+from inference.departure.residuals import Residuals
 from schemas.arrays import BoolArray, Float64Array, IndexArray, Int64Array
 from schemas.well import parse_well, row_column
 

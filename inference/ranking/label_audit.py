@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import fdtri, logsumexp
 
-from inference.departure.departures import Residuals
+from inference.departure.residuals import Residuals
 from inference.ranking.turned_plate import find_turned_plate
 from schemas.arrays import BoolArray, Float64Array, IndexArray
 from schemas.plate_map import Group

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.special import fdtrc
 
-from inference.departure.departures import Departures, Residuals
+from inference.departure.departures import Departures
 from inference.departure.place_effects import PlaceEffects
+from inference.departure.residuals import Residuals
 from inference.ranking.significance import permutation_p_values
 from schemas.arrays import Float64Array, Int64Array
 from schemas.plate_map import Group

@@ -7,16 +7,11 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from inference.departure.departures import (
-    DEFAULT_DEPARTURE_SETTINGS,
-    Departures,
-    DepartureSettings,
-    Residuals,
-    residuals_of_scorable_wells,
-    score_residuals,
-)
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
+from inference.departure.departures import Departures, residuals_of_scorable_wells, score_residuals
 from inference.departure.place_effects import NO_PLACE_EFFECTS, PlaceEffects, find_place_effects
 from inference.departure.pre_dose_outliers import find_pre_dose_outliers
+from inference.departure.residuals import Residuals
 from inference.ranking.label_audit import ACCEPTED_PROBABILITY, audit_labels
 from inference.ranking.placement import (
     Placement,

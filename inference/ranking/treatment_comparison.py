@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from scipy.special import chdtri, chndtr
 
-from inference.departure.departures import Residuals
+from inference.departure.residuals import Residuals
 from inference.ranking.significance import permutation_p_values
 from schemas.arrays import Float64Array, IndexArray
 from schemas.ranking import Direction

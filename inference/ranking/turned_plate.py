@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.departure.departures import Residuals
+from inference.departure.residuals import Residuals
 from schemas.arrays import Float64Array, IndexArray
 from schemas.ranking import LabelDoubt
 from schemas.well import PLATE_SHAPES, is_well, parse_well, row_column

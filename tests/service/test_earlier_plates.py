@@ -12,7 +12,7 @@ import pytest
 
 from daemon.rolling_view import RollingView
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.departure.reduced_space import MAX_OTHER_PLATES
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.messages import AlertKind

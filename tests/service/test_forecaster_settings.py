@@ -14,7 +14,7 @@ from daemon.config import load_config
 from daemon.jobs import start_check
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.profiles import rank_profiles
 from schemas.errors import BundleError, ConfigError
 from schemas.forecast import ForecastFrom, MetricName

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from inference.departure.departures import DepartureSettings, measure_departures
+from inference.departure.departure_settings import DepartureSettings
+from inference.departure.departures import measure_departures
 from inference.deterioration.calibration import KERNEL, AssayPlate, calibrate, refit
 from inference.deterioration.models import MODELS
 from inference.ranking.plate_ranking import rank_plate

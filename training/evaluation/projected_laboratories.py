@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from inference.bundle import Bundle
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.departure.sequence_model import ForecasterBundle, OnnxSequenceModel, load_forecaster
 from simulation.kinds import RendererName
 from simulation.laboratories.laboratory import Laboratory

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.rolling_view import PLATES_KEPT, RollingView
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.messages import DayDeparture
 from schemas.observation import NewMeasures, Observation

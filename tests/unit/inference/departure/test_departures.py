@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.departure.departures import (
-    DepartureSettings,
-    departures_on_day,
-    measure_departures,
-)
+from inference.departure.departure_settings import DepartureSettings
+from inference.departure.departures import departures_on_day, measure_departures
 from schemas.errors import ProfileError
 from schemas.forecast import ForecastFrom, MetricName
 from schemas.plate_map import Group

@@ -17,7 +17,8 @@ import onnx
 import pytest
 from scipy.stats import spearmanr
 
-from inference.departure.departures import DepartureSettings, measure_departures
+from inference.departure.departure_settings import DepartureSettings
+from inference.departure.departures import measure_departures
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import BundleError, ProfileError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.ranking.plate_ranking import rank_plate
 from schemas.plate_map import Group
 from schemas.quality import Flag

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.departure.departures import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
+from inference.departure.departure_settings import DEFAULT_DEPARTURE_SETTINGS, DepartureSettings
 from inference.departure.forecasters import FORECASTERS
 from inference.profiles import rank_profiles
 from inference.ranking.plate_ranking import rank_plate

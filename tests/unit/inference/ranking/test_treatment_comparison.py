@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from inference.departure.departures import Residuals
 from inference.departure.reduced_space import ReducedPlate
+from inference.departure.residuals import Residuals
 from inference.ranking.treatment_comparison import (
     _effect_interval,
     compare_with_untreated,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from daemon.wiring import departure_settings
-from inference.departure.departures import DepartureSettings
+from inference.departure.departure_settings import DepartureSettings
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import rank_plate
 from schemas.errors import ConfigError
