@@ -7,6 +7,7 @@ import pytest
 
 from daemon.calibrations import REPLACED_CALIBRATION_NOTE
 from daemon.late_calibrations import alert_about_late_calibration
+from inference.deterioration.calibration_limits import MIN_PLATES_FOR_RANGE
 from schemas.assay import Assay
 from schemas.calibration import MethodRequest
 from schemas.errors import ProfileError
@@ -15,7 +16,7 @@ from schemas.plate_map import PlateMap
 from schemas.ranking import Ranking
 from tests.made_up_site import Site, small
 
-ENOUGH = 4
+ENOUGH = 2
 KILLS = (0.05, 0.3, 0.6, 0.95)  # one per drug
 
 
@@ -124,7 +125,7 @@ def test_a_calibration_of_one_treatment_is_used_for_other_treatments_only_on_req
 def test_a_calibrated_plate_keeps_its_calibration_until_it_is_ranked_on_request(
     site: Site,
 ) -> None:
-    plates = calibrated(site)
+    plates = calibrated(site, MIN_PLATES_FOR_RANGE)
     own = imaged(site, "own", 9)
     [ranking] = site.rank(own)
     assert ranking.method == "deterioration", notes_of(ranking)
@@ -137,7 +138,7 @@ def test_a_calibrated_plate_keeps_its_calibration_until_it_is_ranked_on_request(
         f"drug{number}:1 uM" for number in (3, 2, 1, 0)
     ]
     assert ranking.notes[0].startswith(
-        "Ranked by predicted deterioration, learned from 4 assay plates; "
+        "Ranked by predicted deterioration, learned from 3 assay plates; "
         "its mean error on left-out plates is "
     )
     assert {curve.effect for curve in ranking.dose_responses} == {"deterioration"}
@@ -248,7 +249,7 @@ def test_a_plate_whose_tissue_was_not_measured_is_ranked_by_departure(site: Site
 def test_a_plate_outside_the_calibrated_range_is_ranked_by_departure_with_a_note(
     site: Site,
 ) -> None:
-    calibrated(site)
+    calibrated(site, MIN_PLATES_FOR_RANGE)
     own = small("own", 9)
     site.kills["own"] = {entry.well: 1.0 for entry in own.entries}  # untreated tissue dies as well
     site.add(own, days=(7, 10))
