@@ -75,9 +75,9 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
     errors are smaller than on another plate. The variance between wells is added to
     their variance.
 
-    No interval is lower than the smallest measured deterioration, minus the standard deviation of
-    the measured untreated wells. Of n wells like the measured ones, a further well is below all of
-    them with the probability 1 / (n + 1).
+    No interval is lower than the smallest measured deterioration, or 0 if all are above 0, minus
+    the standard deviation of the measured untreated wells. Of n wells like the measured ones, a
+    further well is below all of them with the probability 1 / (n + 1).
     """
     fits = [_fit_plate(plate) for plate in plates]
     slopes = np.array([fit.slope for fit in fits])
@@ -93,6 +93,7 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
     of_untreated = float(np.mean(untreated**2)) if len(untreated) else between + well
     if len(plates) == 1:
         of_untreated += well
+    spread = float(np.std(of_control) if len(of_control) > 1 else np.sqrt(of_untreated))
     basis: PercentBasis = "prior" if len(plates) == 1 else "model"
     model = ErrorModel(
         basis=basis,
@@ -102,9 +103,7 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
         untreated_points=max(MIN_SD_POINTS, float(np.sqrt(of_untreated))),
         degrees_of_freedom=freedom,
         reach=_NORMAL_QUANTILE,
-        lowest_percent=max(
-            LOWEST_PERCENT, float(measured.min() - (np.std(of_control) if len(of_control) else 0))
-        ),
+        lowest_percent=max(LOWEST_PERCENT, min(0.0, float(measured.min())) - spread),
     )
     if len(plates) < MIN_CONFORMAL_PLATES:
         return model

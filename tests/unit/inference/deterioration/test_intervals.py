@@ -141,6 +141,14 @@ def test_assays_far_above_the_control_do_not_lower_the_interval_below_twice_the_
     assert fit_error_model([above], PRIOR).lowest_percent == -100
 
 
+def test_assays_of_killed_wells_alone_do_not_raise_the_limit_above_0() -> None:
+    plate = LeftOutPlate(np.full(6, 60.0), np.array([50.0, 55, 60, 65, 70, 75]), tuple("aabbcc"))
+    model = fit_error_model([plate], PRIOR)
+    low, _ = prediction_interval(model, np.array([10.0]), np.zeros(1, dtype=bool))
+    assert low[0] < 0
+    assert model.lowest_percent < 0
+
+
 def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_shared() -> None:
     model = fit_error_model([left_out(seed) for seed in range(3)], PRIOR)
     own, shared = treatment_variances(model, np.array([50.0, 50.0, 0.0]), np.array([1.0, 3.0, 3.0]))
