@@ -13,7 +13,7 @@ demo-microscope: .venv/microscope
 	.venv/bin/spherorank demo --microscope --out demo-microscope
 
 test: check .venv-dev/packages
-	.venv-dev/bin/pytest -n 3 --dist worksteal
+	.venv-dev/bin/pytest -n 3 --dist worksteal --durations=50
 
 check: .venv-dev/installed
 	.venv-dev/bin/ruff format --check .

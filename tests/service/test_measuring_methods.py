@@ -100,7 +100,8 @@ def test_a_calibration_by_another_method_is_not_used(site: Site) -> None:
     [ranking] = site.rank(own)
     assert (ranking.method, ranking.calibration) == ("departure", None)
     assert mention(ranking, "because the assay plates of its line were measured by another method")
-    assert mention(ranking, "4 assay plates are not used, because their images were not measured")
+    reason = "because their images were not measured"
+    assert mention(ranking, f"{len(plates)} assay plates are not used, {reason}")
     for plate in plates:
         site.replace_measures(plate, LATER)
     again = site.again(own)

@@ -52,7 +52,7 @@ def test_a_plate_without_scale_is_not_calibrated_by_plates_with_one(site: Site) 
     assayed = calibrated(site)
     [ranking] = site.rank(imaged(site, "own", 9, **NONE))
     assert (ranking.method, ranking.calibration) == ("departure", None)
-    [note] = mention(ranking.notes, "4 assay plates are not used")
+    [note] = mention(ranking.notes, f"{ENOUGH} assay plates are not used")
     names = ", ".join(plate.plate for plate in assayed)
     assert note.endswith(f"have a scale and those of this plate have none: {names}.")
 
@@ -68,7 +68,7 @@ def test_assay_plates_with_and_without_scale_make_two_calibrations(site: Site) -
         assert ranking.method == "deterioration", ranking.notes
         assert ranking.calibration is not None
         assert ranking.calibration.plates == tuple(f"{names}-{number}" for number in range(ENOUGH))
-        assert mention(ranking.notes, "4 assay plates are not used")
+        assert mention(ranking.notes, f"{ENOUGH} assay plates are not used")
 
 
 def test_a_plate_whose_scale_becomes_known_leaves_the_calibration_in_pixels(site: Site) -> None:
@@ -81,5 +81,5 @@ def test_a_plate_whose_scale_becomes_known_leaves_the_calibration_in_pixels(site
     site.add(in_um, days=(7, 10), seed=1)
     [corrected] = site.rank(in_um)
     assert (corrected.revision, corrected.method, corrected.calibration) == (2, "departure", None)
-    assert mention(corrected.notes, "4 assay plates are not used")
+    assert mention(corrected.notes, f"{ENOUGH} assay plates are not used")
     assert site.rank(in_um) == []

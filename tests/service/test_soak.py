@@ -25,5 +25,6 @@ def test_a_day_of_faults_loses_and_doubles_no_image_ranking_or_message(tmp_path:
         "replaced",
         "damaged",
     }
-    # A folder that is being listed is open, and may be so in all samples of a short quarter.
-    assert result.descriptors.last <= result.descriptors.second + 2
+    # The pool of the store keeps at most five connections, of up to three files each. A folder that
+    # is being listed is open as well. A file left open by each of the 72 images would exceed this.
+    assert result.descriptors.last <= result.descriptors.second + 16
