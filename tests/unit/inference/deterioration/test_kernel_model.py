@@ -56,3 +56,18 @@ def test_of_two_parts_that_show_the_same_both_are_used() -> None:
         without = rows.copy()
         without[:, part] = 0.0
         assert np.abs(predict(rows) - predict(without)).mean() > 5
+
+
+def test_a_change_that_no_well_of_the_fit_shows_is_ordered_by_its_size() -> None:
+    rng = np.random.default_rng(2)
+    percent = np.concatenate([np.zeros(10), rng.uniform(0, 100, 20)])
+    plates: Int64Array = np.zeros(len(percent), dtype=np.int64)
+
+    def features(true: Float64Array, direction: int) -> Float64Array:
+        embedding = rng.normal(size=(len(true), EMBEDDED))
+        embedding[:, direction] += true / 10
+        return np.concatenate([rng.normal(size=(len(true), 1)), embedding], axis=1)
+
+    predict = KernelModel(EMBEDDED).fit(features(percent, 0), percent, plates, seed=1)
+    large = np.linspace(0, 100, 40)
+    assert spearmanr(predict(features(large, 5)), large).statistic > 0.8
