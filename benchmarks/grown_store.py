@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Table, func, select, update
 
-from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
 from daemon.daily import DailyPath
 from daemon.plate_states import basis_of
+from daemon.wiring.rankings import open_days
+from daemon.wiring.service_clock import now
+from daemon.wiring.store import open_store
 from inference.bundle import load_bundle
 from inference.tissue.ranked_measures import RANKED_MEASURES
 from schemas.encoder_bundle import BundleCard
@@ -64,8 +66,8 @@ class Template:
 def grow(config: Config, plates: int) -> None:
     """Fill the empty store of a configuration with plates of 60 wells and 10 days."""
     card = load_bundle(config.encoder.bundle).card
-    with closing(wiring.open_store(config)) as store:
-        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+    with closing(open_store(config)) as store:
+        days = open_days(config, store, card, Alerts(store, now))
         template = _template(store, days, card, config.output.rankings)
         names = [f"GROWN-{number:05d}" for number in range(1, plates)]
         numbers = count(FIRST_NUMBER)
@@ -89,8 +91,8 @@ def grow(config: Config, plates: int) -> None:
 def close_plates(config: Config) -> None:
     """Store that each live plate is closed, as this version finds when it has examined it."""
     card = load_bundle(config.encoder.bundle).card
-    with closing(wiring.open_store(config)) as store:
-        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+    with closing(open_store(config)) as store:
+        days = open_days(config, store, card, Alerts(store, now))
         basis = basis_of(days.settings, card.encoder_id)
         for plate, changes in store.live_plates(basis).items():
             state = StoredPlateState(PlateState.CLOSED, 1, changes, basis, NOW)

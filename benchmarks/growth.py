@@ -36,10 +36,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks.grown_store import TEMPLATE, close_plates, grow
-from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import load_config
 from daemon.messaging.asking import ask
+from daemon.wiring.rankings import open_days
+from daemon.wiring.service_clock import now
+from daemon.wiring.store import open_store
 from inference.bundle import load_bundle
 from schemas.requests import StatusReply, StatusRequest
 from simulation.microscope import virtual_microscopes
@@ -144,8 +146,8 @@ def rank(service: ServiceProcess) -> list[float]:
     """Rank a stored plate several times in this process; return the processor times in s."""
     config = load_config(service.config)
     card = load_bundle(config.encoder.bundle).card
-    with closing(wiring.open_store(config)) as store:
-        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+    with closing(open_store(config)) as store:
+        days = open_days(config, store, card, Alerts(store, now))
         plate_map = store.plate_map(TEMPLATE)
         if plate_map is None:
             raise LookupError(TEMPLATE)

@@ -20,9 +20,11 @@ import numpy as np
 import structlog
 from threadpoolctl import threadpool_limits
 
-from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import load_config
+from daemon.wiring.rankings import open_days
+from daemon.wiring.service_clock import now
+from daemon.wiring.store import open_store
 from inference.bundle import load_bundle
 from schemas.encoder_bundle import BundleCard
 from schemas.plate_map import Group, PlateMap, WellEntry
@@ -182,7 +184,7 @@ def main() -> None:
         config_file = Path(folder) / "spherorank.toml"
         config_file.write_text("", encoding="utf-8")
         config, card = load_config(config_file), load_bundle("default").card
-        store = wiring.open_store(config)
+        store = open_store(config)
         started = time.perf_counter()
         fill_store(store, arguments.plates + 1, card)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
@@ -194,7 +196,7 @@ def main() -> None:
             f"store                {size / 2**30:6.2f} GiB, filled in "
             f"{time.perf_counter() - started:.0f} s, peak memory {peak_gib():.2f} GiB"
         )
-        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+        days = open_days(config, store, card, Alerts(store, now))
         newest = plate_map(arguments.plates)
         seconds = []
         for _ in range(arguments.repeats):

@@ -13,8 +13,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from daemon import commands, wiring
+from daemon import commands
 from daemon.steady_clock import SteadyClock
+from daemon.wiring import service_clock
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class CompressedClock:
 def main() -> None:
     """Run the command line of SpheroRank with the clock of the file in the first argument."""
     clock = CompressedClock(Path(sys.argv.pop(1)))
-    wiring.CLOCK = SteadyClock(clock.wall_s, clock.steady_s, is_synchronised=lambda: True)
+    service_clock.CLOCK = SteadyClock(clock.wall_s, clock.steady_s, is_synchronised=lambda: True)
     commands.main()
 
 

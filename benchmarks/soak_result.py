@@ -8,9 +8,10 @@ from statistics import median
 
 from benchmarks.running_service import Subscriber
 from benchmarks.soak_robot import Robot
-from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import load_config
+from daemon.wiring.rankings import open_days
+from daemon.wiring.service_clock import now
 from inference.bundle import load_bundle
 from schemas.messages import TOPIC_PREFIX
 from schemas.ranking import Ranking
@@ -144,7 +145,7 @@ def _unranked(store: SqlStore, config_file: Path, robot: Robot) -> list[str]:
     """Return the plates with readout images whose final ranking does not use every image."""
     config = load_config(config_file)
     card = load_bundle(config.encoder.bundle).card
-    days = wiring.open_days(config, store, card, Alerts(store, wiring.now)).due_days
+    days = open_days(config, store, card, Alerts(store, now)).due_days
     found = []
     for plate in sorted(robot.read_out):
         plate_map = store.plate_map(plate)

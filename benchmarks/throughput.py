@@ -45,11 +45,12 @@ from acquisition.drop_folder.image_reading import read_versions, stretch
 from acquisition.quality import assess
 from benchmarks.measure import Spheroidkit
 from benchmarks.running_service import Subscriber, copy_files
-from daemon import wiring
 from daemon.config import Config
 from daemon.messaging.listen import Message
 from daemon.pipeline import analyse
 from daemon.tissue_analysis import TissueMethod
+from daemon.wiring.networks import open_encoder, open_tissue
+from daemon.wiring.service import SWITCH_INTERVAL_S
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.measures import measure_tissue
 from inference.tissue.picture import draw_outline_picture
@@ -276,8 +277,8 @@ def measure(folder: Path, size_px: int, planes: int, options: argparse.Namespace
     made = write_images(folder / "made", size_px, planes, options.wells)
     config = Config()
     workers = config.encoder.workers or len(os.sched_getaffinity(0))
-    tissue = wiring.open_tissue(config.tissue, config.stain)
-    loop = BareLoop(made, wiring.open_encoder(config), tissue)
+    tissue = open_tissue(config.tissue, config.stain)
+    loop = BareLoop(made, open_encoder(config), tissue)
     groups = groups_of(made)
     loop.run(groups[0])
     stages = median_stages(loop, groups[:SINGLE_IMAGES])
@@ -355,7 +356,7 @@ def main() -> int:
     parser.add_argument("--spheroidkit", metavar="PYTHON", help="an interpreter that has it")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    sys.setswitchinterval(wiring.SWITCH_INTERVAL_S)  # as in the service
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in the service
     rows = []
     with threadpool_limits(1, user_api="blas"):
         for size_px in options.sizes:

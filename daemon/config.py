@@ -715,7 +715,7 @@ def anchored_url(url: str, base: PurePath) -> str:
 def microscope_settings(config: Config) -> MicroscopeSettings:
     """Return the settings of the microscope from the configuration.
 
-    This function is not in :mod:`daemon.wiring`, because that module loads inference libraries,
+    This function is not in :mod:`daemon.wiring`, because that package loads inference libraries,
     which must not share a process with camera drivers.
 
     Raises

@@ -126,16 +126,16 @@ def measure(
         raise typer.BadParameter("expected image files with --out, or --store alone")
     if pieces is not None and pieces.resolve() == out.resolve():
         raise typer.BadParameter("expected different files for --out and --pieces")
-    from daemon import wiring
     from daemon.config import load_config
     from daemon.jobs.measure_table import write_measures
+    from daemon.wiring.networks import open_tissue
 
     settings = load_config(config)
     done = write_measures(
         images,
         out,
         masks,
-        wiring.open_tissue(settings.tissue, settings.stain),
+        open_tissue(settings.tissue, settings.stain),
         pieces=pieces,
         um_per_px=um_per_px,
         bits=bits,

@@ -151,11 +151,12 @@ def profiles(
 
     No images and no store are needed.
     """
-    from daemon import logs, wiring
+    from daemon import logs
     from daemon.jobs import offline_ranking, ranking_tables
+    from daemon.wiring.departure import departure_settings
 
     logs.install(None)
-    settings = wiring.departure_settings(
+    settings = departure_settings(
         forecaster, forecast_from, metric, leave_out_outliers=not keep_unlike
     )
     ranked = offline_ranking.rank_profile_table(

@@ -25,17 +25,16 @@ def run(
     code is 129, so that systemd starts it again with the present configuration. Under nohup, SIGHUP
     is ignored.
     """
-    from daemon import logs, wiring
+    from daemon import logs
     from daemon.config import load_config
     from daemon.stop_signals import HANG_UP, record_stop_signals
+    from daemon.wiring.service import open_service
 
     settings = load_config(config)
     logs.install(logs.DailyJsonLines(settings.output.logs, settings.output.log_days))
     stop_signals: list[int] = []
     record_stop_signals(stop_signals, on_second=lambda number: os._exit(128 + number))
-    with wiring.open_service(
-        settings, file=config, once=once, stop_signals=stop_signals
-    ) as service:
+    with open_service(settings, file=config, once=once, stop_signals=stop_signals) as service:
         service.run(once=once)
     if stop_signals and stop_signals[0] == HANG_UP:
         raise typer.Exit(ExitCode.HUNG_UP)
@@ -105,11 +104,12 @@ def rejected(config: ConfigOption = None) -> None:
     """
     from contextlib import closing
 
-    from daemon import logs, wiring
+    from daemon import logs
     from daemon.config import load_config
+    from daemon.wiring.store import open_store
 
     logs.install(None)
-    with closing(wiring.open_store(load_config(config))) as store:
+    with closing(open_store(load_config(config))) as store:
         for file in store.rejected():
             rejected_at = file.rejected_at.isoformat(timespec="seconds")
             print_fields(file.path, rejected_at, file.reason)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from acquisition.drop_folder.image_reading import read_image
-from daemon import wiring
 from daemon.config import Config
 from daemon.jobs.new_files import check_new
 from daemon.tissue_analysis import TissueMethod, analyse_tissue
+from daemon.wiring.networks import open_encoder, open_segmenter
 from inference.ports import Encoder
 from schemas.embedding_id import embedding_id
 from schemas.errors import ConfigError, ImageError
@@ -54,8 +54,8 @@ def write_embeddings(images: Sequence[Path], out: Path, config: Config) -> Embed
         If the Parquet file exists.
     """
     check_new([out])
-    encoder = wiring.open_encoder(config)
-    tissue = TissueMethod(wiring.open_segmenter(config.tissue))  # no prediction is written
+    encoder = open_encoder(config)
+    tissue = TissueMethod(open_segmenter(config.tissue))  # no prediction is written
     rows: list[dict[str, object]] = []
     field_um = encoder.card.preprocessing.field_um
     done = EmbeddingReport([], [], field_um)

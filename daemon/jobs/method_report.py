@@ -3,8 +3,9 @@
 from contextlib import closing
 from pathlib import Path
 
-from daemon import wiring
 from daemon.config import load_config
+from daemon.wiring.networks import present_method
+from daemon.wiring.store import open_store
 from inference.bundle import load_bundle
 from schemas.encoder_bundle import describe_ranking_weight
 from schemas.errors import SpheroRankError
@@ -51,8 +52,8 @@ def describe_methods(path: Path | None) -> list[str]:
     """
     try:
         config = load_config(path)
-        method = wiring.present_method(config)
-        with closing(wiring.open_store(config)) as store:
+        method = present_method(config)
+        with closing(open_store(config)) as store:
             plates = [each for each in store.outdated_measures(method) if each.outdated]
     except SpheroRankError:
         return []

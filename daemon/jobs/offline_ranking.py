@@ -5,9 +5,12 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from daemon import wiring
 from daemon.alerts import Alerts
 from daemon.config import Config
+from daemon.wiring.microscope import open_wrong_images
+from daemon.wiring.rankings import open_days, open_specimens
+from daemon.wiring.service_clock import now
+from daemon.wiring.store import open_store
 from inference.bundle import load_bundle
 from inference.departure.departure_settings import DepartureSettings
 from inference.profiles import ProfileRanking, rank_profiles
@@ -49,7 +52,7 @@ def rank_plate_again(
         If the store has no map of this plate, no image of this day, or the day cannot be ranked, or
         not by the requested method. Then nothing is stored.
     """
-    with closing(wiring.open_store(config)) as store:
+    with closing(open_store(config)) as store:
         plate_map = store.plate_map(plate)
         if plate_map is None:
             raise ProfileError(
@@ -57,10 +60,10 @@ def rank_plate_again(
                 f"is not in the store {config.store.url}; "
                 f"expected one of {', '.join(store.plates()) or '(none yet)'}",
             )
-        if (wrong_images := wiring.open_wrong_images(config, store)) is not None:
+        if (wrong_images := open_wrong_images(config, store)) is not None:
             wrong_images.exclude(plate)
         card = load_bundle(config.encoder.bundle).card
-        days = wiring.open_days(config, store, card, Alerts(store, wiring.now))
+        days = open_days(config, store, card, Alerts(store, now))
         due = days.due_days.requested(
             plate_map, plate_map.readout_day if day is None else day, final=final, request=request
         )
@@ -72,7 +75,7 @@ def rank_plate_again(
             raise ProfileError(
                 f"plate {plate}, day {due.day}", "was not ranked; the alert above says why"
             )
-        specimens = wiring.open_specimens(config, store, days.alerts)
+        specimens = open_specimens(config, store, days.alerts)
         for each in store.rankings(plate):
             specimens.note(each)
         specimens.rank_noted()
@@ -87,8 +90,8 @@ def rank_specimen_again(config: Config, specimen: str) -> SpecimenRanking:
     ProfileError
         If fewer than two plates of the specimen have a final ranking.
     """
-    with closing(wiring.open_store(config)) as store:
-        return wiring.open_specimens(config, store, Alerts(store, wiring.now)).rank_again(specimen)
+    with closing(open_store(config)) as store:
+        return open_specimens(config, store, Alerts(store, now)).rank_again(specimen)
 
 
 @_one_blas_thread  # type: ignore[untyped-decorator]  # threadpoolctl has no types

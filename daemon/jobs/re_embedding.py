@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from daemon import wiring
 from daemon.child_processes import prepare_child_process
 from daemon.config import Config, EncoderSection, SourceSection
 from daemon.encoder_switch import is_unfinished
 from daemon.stored_images import check_has_files, read_stored_image, worker_pool
+from daemon.wiring.networks import open_encoder, open_encoder_of
+from daemon.wiring.store import open_embedding_ledger, open_store
 from inference.ports import Encoder
 from schemas.errors import ImageError
 from schemas.observation import StoredImage
@@ -56,12 +57,12 @@ def re_embed(config: Config, jobs: int, *, again: bool = False) -> ReembeddingRe
     SourceGoneError
         If the folder of the images is missing or empty: its files are then not counted as missing.
     """
-    encoder_id = wiring.open_encoder(config).encoder_id
+    encoder_id = open_encoder(config).encoder_id
     refused: list[ImageError] = []
     embedded = 0
     with (
-        closing(wiring.open_store(config)) as store,
-        closing(wiring.open_embedding_ledger(config)) as ledger,
+        closing(open_store(config)) as store,
+        closing(open_embedding_ledger(config)) as ledger,
     ):
         check_has_files(config.source.path)
         plates = [
@@ -127,9 +128,7 @@ _workers: list[_Worker] = []  # the one worker of this process, once it is opene
 def _open_worker(encoder: EncoderSection, source: SourceSection) -> None:
     """Open the worker of this process; called once in each worker process."""
     prepare_child_process()
-    _workers.append(
-        _Worker(wiring.open_encoder_of(encoder.model_copy(update={"threads": 1})), source)
-    )
+    _workers.append(_Worker(open_encoder_of(encoder.model_copy(update={"threads": 1})), source))
 
 
 def _embed_in_worker(stored: StoredImage) -> Embedding | str:

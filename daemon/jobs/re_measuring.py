@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from rich.progress import track
 
-from daemon import wiring
 from daemon.config import Config
 from daemon.encoder_switch import is_unfinished
+from daemon.wiring.images import open_measuring_again
+from daemon.wiring.store import open_store
 from schemas.errors import ImageError
 
 
@@ -45,8 +46,8 @@ def measure_store(config: Config, jobs: int) -> MeasuringReport:
     MachineError
         If memory, disk or network failed.
     """
-    with closing(wiring.open_store(config)) as store:
-        again = wiring.open_measuring_again(config, store, jobs=jobs)
+    with closing(open_store(config)) as store:
+        again = open_measuring_again(config, store, jobs=jobs)
         plates = [each for each in store.outdated_measures(again.measured_by) if each.outdated]
         plates.sort(key=lambda each: not is_unfinished(store, each.plate))
         kept: list[ImageError] = []

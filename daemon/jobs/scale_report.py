@@ -12,8 +12,8 @@ from acquisition.drop_folder.plate_folders import PlateFolders
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.drop_folder.source import DropFolderSettings
 from acquisition.drop_folder.visits import visit_name
-from daemon import wiring
 from daemon.config import load_config
+from daemon.wiring.source import source_settings
 from inference.departure.scales import scale_problems
 from schemas.errors import ConfigError, ImageError, SourceGoneError
 from schemas.plate_map import PlateMap
@@ -45,7 +45,7 @@ def describe_scales(path: Path | None) -> list[str]:
         The configuration file; None for the default settings.
     """
     try:
-        settings = wiring.source_settings(load_config(path))
+        settings = source_settings(load_config(path))
         found = read_plate_maps(settings.path)
         maps = {plate: each for plate, each in found.items() if isinstance(each, PlateMap)}
         samples = _sample_files(settings, maps)

@@ -15,11 +15,14 @@ from acquisition.drop_folder.listing import list_files
 from acquisition.drop_folder.naming import compile_pattern
 from acquisition.drop_folder.plate_map_files import read_plate_maps
 from acquisition.microscope.settings import check_installed
-from daemon import wiring
 from daemon.config import Config, credentials_folder, load_config
 from daemon.messaging import inquiries
 from daemon.messaging.configured_keys import configured_keys, keys_of_own_client
 from daemon.messaging.sockets import MessageSockets
+from daemon.wiring.departure import open_departure_settings
+from daemon.wiring.microscope import acquire_command
+from daemon.wiring.networks import open_encoder, open_segmenter, open_stain
+from daemon.wiring.store import check_encoder_switch, lock_for_service, open_store
 from inference.bundle import load_bundle
 from schemas.errors import ConfigError, SpheroRankError, StoreInUseError
 
@@ -51,11 +54,11 @@ def find_start_problems(path: Path | None) -> list[str]:
     is_running = _is_running(config)
     found = [
         *_source_problems(config),
-        *_errors_of(lambda: wiring.open_encoder(config)),
-        *_errors_of(lambda: wiring.open_segmenter(config.tissue)),
-        *_errors_of(lambda: wiring.open_stain(config.stain)),
+        *_errors_of(lambda: open_encoder(config)),
+        *_errors_of(lambda: open_segmenter(config.tissue)),
+        *_errors_of(lambda: open_stain(config.stain)),
         *_errors_of(
-            lambda: wiring.open_departure_settings(config, load_bundle(config.encoder.bundle).card)
+            lambda: open_departure_settings(config, load_bundle(config.encoder.bundle).card)
         ),
         *_store_problems(config),
         *([] if is_running else _damage_of_store(config)),
@@ -121,8 +124,8 @@ def _store_problems(config: Config) -> list[str]:
 
     def open_and_check() -> None:
         encoder_id = load_bundle(config.encoder.bundle).card.encoder_id
-        with closing(wiring.open_store(config)) as store:
-            wiring.check_encoder_switch(config, store, encoder_id)
+        with closing(open_store(config)) as store:
+            check_encoder_switch(config, store, encoder_id)
 
     return _errors_of(open_and_check)
 
@@ -131,7 +134,7 @@ def _damage_of_store(config: Config) -> list[str]:
     """Return the first damage of the structure of a SQLite file that is not very large."""
 
     def check_structure() -> None:
-        with closing(wiring.open_store(config)) as store:
+        with closing(open_store(config)) as store:
             store.check_structure(STRUCTURE_BYTES)
 
     return _errors_of(check_structure)
@@ -142,7 +145,7 @@ def _lock_problems(config: Config, *, is_running: bool) -> list[str]:
 
     def lock() -> None:
         try:
-            wiring.lock_for_service(config).close()
+            lock_for_service(config).close()
         except StoreInUseError as error:
             if not (is_running and error.service == config.publisher.service):
                 raise
@@ -203,7 +206,7 @@ def _microscope_problems(config: Config, path: Path | None) -> list[str]:
     limit_s = OPENING_S + section.timeout_s
     try:
         done = subprocess.run(  # noqa: S603 - our own command
-            wiring.acquire_command(path, "check"),
+            acquire_command(path, "check"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import structlog
 
-from daemon import logs, wiring
+from daemon import logs
 from daemon.config import load_config
 from daemon.reports.revision_files import reserve_revision
 from daemon.reports.specimen_files import specimen_folder_name
 from daemon.retention import Kind, open_retention
 from daemon.store_address import address_with_password, store_address
+from daemon.wiring.service_clock import now
+from daemon.wiring.store import open_store
 from schemas.errors import ConfigError, StoreError
 from schemas.ranking import ranking_name
 from schemas.specimen import specimen_ranking_name
@@ -68,8 +70,8 @@ def restore(config: Path | None, file: Path) -> tuple[Path | None, int]:
     """
     url = _url(config)
     _reserve_revisions(url, file, load_config(config).output.rankings)
-    aside = files.restore(url, file, wiring.now())
-    with closing(wiring.open_store(load_config(config))) as store:
+    aside = files.restore(url, file, now())
+    with closing(open_store(load_config(config))) as store:
         return aside, store.last_sequence()
 
 
@@ -137,10 +139,10 @@ def prune(config: Path | None, *, dry_run: bool) -> Mapping[tuple[str, Kind], in
     found: Counter[tuple[str, Kind]] = Counter()
     with (
         nullcontext() if dry_run else closing(lock_store(url)),
-        closing(wiring.open_store(settings)) as store,
+        closing(open_store(settings)) as store,
         closing(Database(url, timeout_s=TIMEOUT_S)) as database,
     ):
-        retention = open_retention(settings, store, wiring.now)
+        retention = open_retention(settings, store, now)
         if not retention.is_set:
             raise ConfigError(
                 "retention", "has no key; expected messages_days, pictures_days or images_days"
@@ -173,7 +175,7 @@ def copy(config: Path | None, target: str, password_file: Path | None) -> dict[s
     with (
         closing(lock_store(url)),
         closing(lock_store(target_url)),
-        closing(wiring.open_store(load_config(config))),  # continues its numbers after a restore
+        closing(open_store(load_config(config))),  # continues its numbers after a restore
         closing(Database(url, timeout_s=TIMEOUT_S)) as source,
         closing(Database(target_url, timeout_s=TIMEOUT_S)) as copied,
     ):

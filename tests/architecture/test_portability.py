@@ -41,7 +41,7 @@ ALLOWED = {
         "time.CLOCK_BOOTTIME": TESTED_BEFORE,
         "time.clock_gettime": "called only where CLOCK_BOOTTIME exists",
     },
-    "daemon/wiring.py": {"os.sched_getaffinity": TESTED_BEFORE},
+    "daemon/wiring/service.py": {"os.sched_getaffinity": TESTED_BEFORE},
     "daemon/health.py": {
         "socket.AF_UNIX": "used only with an address of systemd",
         "socket.SOCK_CLOEXEC": "used only with an address of systemd",

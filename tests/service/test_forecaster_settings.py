@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from daemon import wiring
 from daemon.config import load_config
 from daemon.jobs import start_check
+from daemon.wiring.departure import open_departure_settings
 from inference.bundle import load_bundle
 from inference.departure.assembly import feature_names
 from inference.departure.departure_settings import DepartureSettings
@@ -32,7 +32,7 @@ def configured(folder: Path, ranking: str) -> Path:
 
 def settings_of(folder: Path, ranking: str) -> DepartureSettings:
     config = load_config(configured(folder, ranking))
-    return wiring.open_departure_settings(config, DEFAULT_ENCODER)
+    return open_departure_settings(config, DEFAULT_ENCODER)
 
 
 def model_in(folder: Path, names: tuple[str, ...], encoder_id: str = "") -> Path:

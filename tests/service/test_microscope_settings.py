@@ -12,9 +12,9 @@ from acquisition.microscope.settings import (
     MicroscopeSettings,
     PlatePlacement,
 )
-from daemon import wiring
 from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
 from daemon.jobs import start_check
+from daemon.wiring.microscope import acquire_command
 from schemas.errors import ConfigError
 from tests.service_process import ServiceProcess
 
@@ -279,5 +279,5 @@ def test_run_once_does_not_start_the_imaging_process(empty_service: ServiceProce
 
 
 def test_the_command_of_the_imaging_process_names_the_configuration_file(tmp_path: Path) -> None:
-    command = wiring.acquire_command(tmp_path / "spherorank.toml", "serve")
+    command = acquire_command(tmp_path / "spherorank.toml", "serve")
     assert command[-4:] == ["acquire", "serve", "--config", str(tmp_path / "spherorank.toml")]

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.config import load_config
 from daemon.tissue_analysis import TissueMethod, analyse_tissue
-from daemon.wiring import open_tissue, present_method
+from daemon.wiring.networks import open_tissue, present_method
 from inference.tissue.measures import measuring_method
 from schemas.assay import Assay
 from schemas.errors import ConfigError

@@ -15,7 +15,7 @@ import tifffile
 from daemon.config import load_config
 from daemon.image_queue import ImageQueue
 from daemon.tissue_analysis import TissueMethod
-from daemon.wiring import open_service
+from daemon.wiring.service import open_service
 from inference.ports import Segmenter
 from inference.ranking.image_notes import BY_EMBEDDING, LEFT_OUT
 from inference.tissue.classical_segmenter import SEGMENTER_ID, ClassicalSegmenter

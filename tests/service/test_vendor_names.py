@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from daemon import wiring
 from daemon.config import load_config
+from daemon.wiring.source import source_settings
 from inference.departure.assembly import select_images
 from schemas.errors import ConfigError
 from schemas.observation import Observation
@@ -49,7 +49,7 @@ def test_a_channel_is_set_by_name_or_number_and_changes_the_digest(
     without = load_config(empty_service.config)
     empty_service.configure(source=line)
     config = load_config(empty_service.config)
-    assert wiring.source_settings(config).channel == channel
+    assert source_settings(config).channel == channel
     assert (config.digest == without.digest) is (channel == "")
 
 

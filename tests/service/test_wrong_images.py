@@ -7,7 +7,7 @@ import pytest
 from acquisition.microscope.imaging_journal import day_journal
 from daemon.config import load_config
 from daemon.jobs.offline_ranking import rank_plate_again
-from daemon.wiring import open_service
+from daemon.wiring.service import open_service
 from schemas.ranking import Ranking
 from tests.imaged_plate import ImagedPlate
 from tests.laboratory import now

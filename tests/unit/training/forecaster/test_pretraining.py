@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.wiring import departure_settings
+from daemon.wiring.departure import departure_settings
 from inference.departure.departure_settings import DepartureSettings
 from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
 from inference.ranking.plate_ranking import rank_plate
