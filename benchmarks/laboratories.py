@@ -8,7 +8,8 @@ mean over laboratories, its 95 % bootstrap interval over laboratories, and the l
 lowest value. ``assays`` is the number of assay plates of the tested laboratory: ``none`` is the
 uncalibrated departure, and ``other laboratories`` a calibration on one plate of each training
 laboratory. The columns are groups of wells: all treated wells (``mixed``), those with hidden
-mechanisms, those of the mechanism that was left out, and those of each mechanism.
+mechanisms, those of the mechanism that was left out, and those of each mechanism. A second table
+gives the gain of embedding and measures over the better of both.
 
 The reading ``default projected`` is the embedding of the default, projected by a matrix that was
 trained together with its forecaster on the untreated wells of laboratories with other renderers.
@@ -29,6 +30,7 @@ from training.evaluation.laboratories import (
     LaboratorySet,
     append_log,
     evaluate_laboratories,
+    fusion_table,
     log_lines,
     observe_laboratories,
     run_properties,
@@ -88,7 +90,7 @@ def main() -> None:
         with times.stage("projection"):
             results += evaluate_projection(PROJECTED, bundle, *observed, chosen.assays)
     summaries = summarise(results)
-    print(text_table(summaries), f"time: {times}", sep="")
+    print(text_table(summaries), fusion_table(results), f"time: {times}", sep="\n")
     if options.log:
         append_log(options.log, log_lines(summaries, run_properties(chosen, code_version())))
 

@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 
 from inference.bundle import Bundle
+from schemas.arrays import Float64Array
 from schemas.errors import ConfigError
 from simulation.kinds import HiddenMechanism, Mechanism, RendererName
 from simulation.laboratories.laboratory import Laboratory, draw_laboratory
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 GROUPS = (MIXED, HIDDEN, LEFT_OUT, *Mechanism, *HiddenMechanism)
 BOOTSTRAPS = 2_000
+MOST_LOSS = -0.02
+"""Smallest gain of embedding and measures over the better of both that is wanted."""
 FIRST_SEED = 7_000
 TABLE, LOG = "laboratories.txt", "laboratories.csv"
 LOG_COLUMNS = (
@@ -120,8 +123,7 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
     summaries = []
     for (reading, assays, group), of_row in by_row.items():
         values = np.array([result.value for result in of_row])
-        draws = np.random.default_rng(0).choice(values, (BOOTSTRAPS, len(values)))
-        low, high = np.quantile(draws.mean(axis=1), (0.025, 0.975))
+        low, high = _mean_interval(values)
         worst = min(of_row, key=lambda result: result.value)
         summaries.append(
             Summary(
@@ -130,8 +132,8 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
                 group,
                 len(values),
                 float(values.mean()),
-                float(low),
-                float(high),
+                low,
+                high,
                 worst.laboratory,
                 worst.value,
             )
@@ -186,6 +188,43 @@ def text_table(summaries: Sequence[Summary]) -> str:
             f"{reading:<20}{assays:<20}" + "".join(f"{cell:>19}" for cell in cells) + worst
         )
     return "\n".join(lines) + "\n"
+
+
+def fusion_table(results: Sequence[Result]) -> str:
+    """Return a table of the gain of each encoder with the measures over the better of its parts.
+
+    The gain of a laboratory is its correlation over all treated wells by embedding and measures,
+    minus the larger one of the two by the embedding and by the measures. A row gives the mean over
+    laboratories, its 95 % bootstrap interval, and the number of laboratories whose gain is below
+    :data:`MOST_LOSS`.
+    """
+    values = {
+        (each.reading, each.assays, each.laboratory): each.value
+        for each in results
+        if each.group == MIXED
+    }
+    gains: dict[tuple[str, str], list[float]] = {}
+    for (reading, assays, laboratory), value in values.items():
+        if reading.endswith(" both"):
+            encoder = reading.removesuffix(" both")
+            parts = (f"{encoder} embedding", "measures")
+            better = max(values[part, assays, laboratory] for part in parts)
+            gains.setdefault((encoder, assays), []).append(value - better)
+    lines = [f"{'encoder':<20}{'assays':<20}{'both − better part':>27}  below {MOST_LOSS}"]
+    for (encoder, assays), of_row in gains.items():
+        found = np.array(of_row)
+        low, high = _mean_interval(found)
+        cell = f"{found.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        below = int((found < MOST_LOSS).sum())
+        lines.append(f"{encoder:<20}{assays:<20}{cell:>27}  {below} of {len(found)}")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_interval(values: Float64Array) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of values (laboratories,)."""
+    draws = np.random.default_rng(0).choice(values, (BOOTSTRAPS, len(values)))
+    low, high = np.quantile(draws.mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def draw_laboratories(
@@ -309,10 +348,11 @@ def write_laboratories(
             )
         if candidate.bundles:
             bundles[candidate.name] = candidate.bundles[0]
-    summaries = summarise(evaluate_laboratories(bundles, chosen, cache_folder))
+    results = evaluate_laboratories(bundles, chosen, cache_folder)
+    summaries = summarise(results)
     version = importlib.metadata.version("spherorank")
     append_log(out / LOG, log_lines(summaries, run_properties(chosen, version)))
-    write_text_atomically(out / TABLE, text_table(summaries))
+    write_text_atomically(out / TABLE, f"{text_table(summaries)}\n{fusion_table(results)}")
     return out / TABLE
 
 

@@ -18,6 +18,7 @@ from training.evaluation.laboratories import (
     LaboratorySet,
     append_log,
     draw_laboratories,
+    fusion_table,
     log_lines,
     summarise,
     text_table,
@@ -25,6 +26,7 @@ from training.evaluation.laboratories import (
 )
 from training.evaluation.laboratory_protocol import (
     CANDIDATES,
+    HIDDEN,
     LEFT_OUT,
     MIXED,
     Reading,
@@ -172,3 +174,23 @@ def test_the_table_has_a_row_for_each_reading_and_number_of_assays_with_the_wors
         ["measures", "none", "0.30", "[0.20,", "0.40]", "0:", "0.20"],
         ["measures", "1", "0.55", "[0.50,", "0.60]", "1:", "0.50"],
     ]
+
+
+def test_the_gain_of_both_is_measured_from_the_better_part_of_each_laboratory() -> None:
+    by_reading = {
+        "measures": (0.5, 0.9),
+        "default embedding": (0.7, 0.2),
+        "default both": (0.8, 0.6),
+        "default projected": (1.0, 1.0),
+    }
+    results = [
+        Result(laboratory, "packed_cells", reading, "none", MIXED, value)
+        for reading, values in by_reading.items()
+        for laboratory, value in enumerate(values)
+    ]
+    hidden = Result(0, "packed_cells", "default both", "none", HIDDEN, -1.0)
+
+    rows = fusion_table([*results, hidden]).splitlines()
+
+    assert len(rows) == 2
+    assert rows[1].split() == ["default", "none", "-0.100", "[-0.300,", "+0.100]", "1", "of", "2"]
