@@ -69,7 +69,9 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
     slopes around their mean (Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3). It is multiplied by
     1 + 1 / K for a new plate. Its quantile is that of Student's t with ν₀ + K − 1 degrees of
     freedom; treatments and wells are many, and have the quantile of the normal distribution. From
-    :data:`MIN_CONFORMAL_PLATES` plates on, the quantile is the conformal one.
+    :data:`MIN_CONFORMAL_PLATES` plates on, the quantile is the conformal one. A single plate has
+    few treatments: their quantile is that of Student's t with one degree of freedom less than
+    treatments, or than wells if there is one treatment.
 
     The untreated wells of a single plate are those that its features are relative to, so that their
     errors are smaller than on another plate. The variance between wells is added to
@@ -95,6 +97,9 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
         of_untreated += well
     spread = float(np.std(of_control) if len(of_control) > 1 else np.sqrt(of_untreated))
     basis: PercentBasis = "prior" if len(plates) == 1 else "model"
+    reach = _NORMAL_QUANTILE
+    if len(plates) == 1:
+        reach = _student_quantile(max(1, fits[0].between_freedom or fits[0].within_freedom))
     model = ErrorModel(
         basis=basis,
         slope_sd=float(np.sqrt(slope_variance)),
@@ -102,7 +107,7 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
         well_points=max(MIN_SD_POINTS, float(np.sqrt(well))),
         untreated_points=max(MIN_SD_POINTS, float(np.sqrt(of_untreated))),
         degrees_of_freedom=freedom,
-        reach=_NORMAL_QUANTILE,
+        reach=reach,
         lowest_percent=max(LOWEST_PERCENT, min(0.0, float(measured.min())) - spread),
     )
     if len(plates) < MIN_CONFORMAL_PLATES:
@@ -113,7 +118,7 @@ def fit_error_model(plates: Sequence[LeftOutPlate], prior_slope_sd: float) -> Er
 def well_sd(model: ErrorModel, percent: Float64Array, untreated: BoolArray) -> Float64Array:
     """Return the standard deviation (N,) of the error of wells, in percentage points.
 
-    That of the slope is enlarged, so that the quantile of the normal distribution fits it too.
+    That of the slope is enlarged, so that the quantile of the other parts fits it too.
 
     Parameters
     ----------
@@ -161,16 +166,20 @@ def treatment_variances(
     percent, wells
         (T,) mean predicted deterioration in percent, and number of wells.
     """
-    quantile = float(stdtrit(model.degrees_of_freedom, (1 + CONFIDENCE) / 2))
-    stretch = (model.reach / quantile) ** 2
+    stretch = (model.reach / _student_quantile(model.degrees_of_freedom)) ** 2
     own = stretch * (model.treatment_points**2 + model.well_points**2 / wells)
     return own, stretch * (_enlarged_slope(model) * percent) ** 2
 
 
 def _enlarged_slope(model: ErrorModel) -> float:
-    """Return the standard deviation of the slope, times Student's by the normal quantile."""
-    quantile = float(stdtrit(model.degrees_of_freedom, (1 + CONFIDENCE) / 2))
-    return model.slope_sd * quantile / _NORMAL_QUANTILE
+    """Return the standard deviation of the slope, times its quantile by that of the other parts."""
+    others = model.reach if model.basis == "prior" else _NORMAL_QUANTILE
+    return model.slope_sd * _student_quantile(model.degrees_of_freedom) / others
+
+
+def _student_quantile(degrees_of_freedom: float) -> float:
+    """Return half of the interval of Student's t with the :data:`CONFIDENCE`."""
+    return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)

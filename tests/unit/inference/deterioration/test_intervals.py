@@ -61,11 +61,12 @@ def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> No
     model = fit_error_model(plates, PRIOR)
     assert model.slope_sd**2 == pytest.approx(variance)
     assert model.degrees_of_freedom == 4 + count - 1
-    assert model.reach == pytest.approx(norm.ppf(0.95))
+    quantile = student(TREATMENTS - 1).ppf(0.95) if count == 1 else norm.ppf(0.95)
+    assert model.reach == pytest.approx(quantile)
     half = model.reach * well_sd(model, np.array([80.0]), np.array([False]))
     points = np.hypot(model.treatment_points, model.well_points)
     assert half == pytest.approx(
-        np.hypot(student(4 + count - 1).ppf(0.95) * model.slope_sd * 80, norm.ppf(0.95) * points)
+        np.hypot(student(4 + count - 1).ppf(0.95) * model.slope_sd * 80, quantile * points)
     )
     assert model.basis == ("prior" if count == 1 else "model")
 
