@@ -1,13 +1,18 @@
 """Opens ONNX models with onnxruntime and compares their tensors with their cards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_state
 
+from schemas.encoder_bundle import Canary
 from schemas.errors import BundleError
+from schemas.segmenter_bundle import SegmenterCard
+from schemas.stain_bundle import StainCard
 
 CPU_PROVIDER = "CPUExecutionProvider"
 RUNTIME_ERRORS = (
@@ -22,6 +27,8 @@ RUNTIME_ERRORS = (
     RuntimeError,  # raised by the binding in all other cases
 )
 """Exceptions that onnxruntime raises when it opens or runs a model."""
+CANARY_GRID = 8
+"""Squares per side of a canary's map whose mean log odds are compared with the card."""
 
 _ERRORS_ONLY = 3
 """Log severity of onnxruntime: its warnings about graphs and missing devices do not help users."""
@@ -43,6 +50,80 @@ def create_session(model: bytes, providers: Sequence[Any], intra_op_threads: int
     return onnxruntime.InferenceSession(
         model, options, providers=list(providers), enable_fallback=0
     )
+
+
+def open_on_cpu(model: bytes, model_file: Path, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Return an onnxruntime session on the CPU of the bytes of a model file.
+
+    Raises
+    ------
+    BundleError
+        If onnxruntime cannot open the model.
+    """
+    try:
+        return create_session(model, [CPU_PROVIDER], intra_op_threads)
+    except RUNTIME_ERRORS as error:
+        raise load_error(model_file, error) from error
+
+
+def open_map_network(
+    model: bytes,
+    card: SegmenterCard | StainCard,
+    model_file: Path,
+    channels: tuple[int, int],
+    canary_input: npt.NDArray[np.float32],
+    intra_op_threads: int,
+) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Return the onnxruntime session of a network that maps an image to log odds of its pixels.
+
+    Parameters
+    ----------
+    model
+        Content of the model file.
+    card
+        Card of the network.
+    model_file
+        File of the model, for messages.
+    channels
+        Number of channels of the input and of the output.
+    canary_input
+        Network input of the canary, (1, channels, side, side).
+    intra_op_threads
+        Threads of one run.
+
+    Raises
+    ------
+    BundleError
+        If the model does not fit its card or gives other values for the canary.
+    """
+    session = open_on_cpu(model, model_file, intra_op_threads)
+    size = (card.input_size, card.input_size)
+    for role, tensors, name, count in (
+        ("input", session.get_inputs(), card.input_name, channels[0]),
+        ("output", session.get_outputs(), card.output_name, channels[1]),
+    ):
+        check_tensor(role, tensors, name, (count, *size), model_file)
+    (output,) = session.run([card.output_name], {card.input_name: canary_input})
+    check_canary(canary_values(output), card.canary, model_file.parent)
+    return session
+
+
+def canary_values(log_odds: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the 64 values for a card: means of a canary's first map, (1, channels, side, side)."""
+    square = log_odds.shape[-1] // CANARY_GRID
+    squares = log_odds[0, 0].reshape(CANARY_GRID, square, CANARY_GRID, square)
+    return np.asarray(squares.mean(axis=(1, 3), dtype=np.float64).ravel())
+
+
+def check_canary(values: Iterable[float], canary: Canary, folder: Path) -> None:
+    """Raise BundleError, with the bundle's folder, unless the first values are those expected."""
+    for index, (found, expected) in enumerate(zip(values, canary.expected, strict=False)):
+        if not abs(found - expected) <= canary.tolerance:  # also true for NaN
+            raise BundleError(
+                folder,
+                f"canary value {index} is {found:.6g}; "
+                f"expected {expected:.6g} ± {canary.tolerance:g}",
+            )
 
 
 def load_error(model_file: Path, error: Exception) -> BundleError:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from inference.bundle import read_card_and_model
-from inference.onnx_session import CPU_PROVIDER, RUNTIME_ERRORS, create_session, load_error
+from inference.onnx_session import RUNTIME_ERRORS, open_on_cpu
 from schemas.arrays import Float64Array
 from schemas.errors import BundleError, ProfileError
 from schemas.forecaster_bundle import ForecasterCard
@@ -56,10 +56,7 @@ class OnnxSequenceModel:
     def __init__(self, bundle: ForecasterBundle, intra_op_threads: int = 1) -> None:
         self._card = bundle.card
         self._where = bundle.folder / MODEL_FILE
-        try:
-            self._session = create_session(bundle.model, [CPU_PROVIDER], intra_op_threads)
-        except RUNTIME_ERRORS as error:
-            raise load_error(self._where, error) from error
+        self._session = open_on_cpu(bundle.model, self._where, intra_op_threads)
         width = len(self._card.feature_names)
         _check_tensors(
             "inputs",

@@ -14,6 +14,7 @@ from inference.encoding.preprocessing import fitting_crop, preprocess
 from inference.onnx_session import (
     CPU_PROVIDER,
     RUNTIME_ERRORS,
+    check_canary,
     check_tensor,
     create_session,
     load_error,
@@ -193,13 +194,7 @@ def _check_canary(session: Any, bundle: Bundle) -> None:  # noqa: ANN401 - onnxr
             f"canary has {len(canary.expected)} values; "
             f"expected at most dimension = {len(embedding)}",
         )
-    for index, (found, expected) in enumerate(zip(embedding, canary.expected, strict=False)):
-        if not abs(found - expected) <= canary.tolerance:  # also true for NaN
-            raise BundleError(
-                bundle.folder,
-                f"canary value {index} is {found:.6g}; "
-                f"expected {expected:.6g} ± {canary.tolerance:g}",
-            )
+    check_canary(embedding, canary, bundle.folder)
 
 
 def _embed(

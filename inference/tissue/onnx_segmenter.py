@@ -14,15 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.bundle import canary_planes, read_card_and_model
-from inference.onnx_session import (
-    CPU_PROVIDER,
-    RUNTIME_ERRORS,
-    check_tensor,
-    create_session,
-    load_error,
-)
+from inference.onnx_session import open_map_network
 from inference.tissue.background import fit_light_surface, refine_light_surface
-from schemas.errors import BundleError
 from schemas.segmenter_bundle import SegmenterCard
 from schemas.tissue import Segmentation, Unsure
 
@@ -35,8 +28,6 @@ by different versions are never compared.
 MODEL_FILE = "segmenter.onnx"
 CARD_FILE = "segmenter.json"
 CHANNELS = ("body", "debris")
-CANARY_GRID = 8
-"""Squares per side of the canary whose mean log odds of body are compared with the card."""
 
 _BACKGROUND_QUANTILE = 0.75  # of a plane; in bright field most bright pixels are empty medium
 _DARKEST = 1e-6  # light of a black pixel, so that its logarithm exists
@@ -110,8 +101,16 @@ class OnnxSegmenter:
     """
 
     def __init__(self, bundle: SegmenterBundle, intra_op_threads: int = 1) -> None:
-        self._card = bundle.card
-        self._session = _open_session(bundle, intra_op_threads)
+        card = bundle.card
+        self._card = card
+        self._session = open_map_network(
+            bundle.model,
+            card,
+            bundle.folder / MODEL_FILE,
+            (1, len(CHANNELS)),
+            canary_input(card.canary.seed, card.input_size),
+            intra_op_threads,
+        )
 
     @property
     def segmenter_id(self) -> str:
@@ -222,46 +221,10 @@ def _size_in_network(shape: tuple[int, ...], side_px: int) -> tuple[int, int, in
     return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1), margin
 
 
-def canary_values(log_odds: Floats) -> npt.NDArray[np.float64]:
-    """Return the 64 values, for a card, of the network output on the canary, (1, 2, side, side)."""
-    side = log_odds.shape[-1]
-    squares = log_odds[0, 0].reshape(
-        CANARY_GRID, side // CANARY_GRID, CANARY_GRID, side // CANARY_GRID
-    )
-    return np.asarray(squares.mean(axis=(1, 3), dtype=np.float64).ravel())
-
-
 def canary_input(seed: int, side_px: int) -> Floats:
     """Return network input, (1, 1, side_px, side_px): the test image (canary) of a seed."""
     plane = canary_planes(seed)[1]
     return network_input(plane, background_level(plane), side_px)
-
-
-def _open_session(bundle: SegmenterBundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Return the onnxruntime session of a bundle whose tensors and canary fit its card."""
-    card, model_file = bundle.card, bundle.folder / MODEL_FILE
-    try:
-        session = create_session(bundle.model, [CPU_PROVIDER], intra_op_threads)
-    except RUNTIME_ERRORS as error:
-        raise load_error(model_file, error) from error
-    size = (card.input_size, card.input_size)
-    check_tensor("input", session.get_inputs(), card.input_name, (1, *size), model_file)
-    check_tensor(
-        "output", session.get_outputs(), card.output_name, (len(CHANNELS), *size), model_file
-    )
-    (output,) = session.run(
-        [card.output_name], {card.input_name: canary_input(card.canary.seed, card.input_size)}
-    )
-    for index, (found, expected) in enumerate(
-        zip(canary_values(output), card.canary.expected, strict=False)
-    ):
-        if not abs(found - expected) <= card.canary.tolerance:  # also true for NaN
-            raise BundleError(
-                bundle.folder,
-                f"canary value {index} is {found:.6g}; "
-                f"expected {expected:.6g} ± {card.canary.tolerance:g}",
-            )
-    return session
 
 
 def _background(plane: Plane, covered: Mask) -> Floats:

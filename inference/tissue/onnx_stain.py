@@ -9,23 +9,15 @@ The orientation carries no information, so that this deviation is a lower bound 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from inference.bundle import canary_planes, read_card_and_model
-from inference.onnx_session import (
-    CPU_PROVIDER,
-    RUNTIME_ERRORS,
-    check_tensor,
-    create_session,
-    load_error,
-)
+from inference.onnx_session import open_map_network
 from inference.tissue.measures import Measures, name_with_unit
 from inference.tissue.onnx_segmenter import optical_density
-from schemas.errors import BundleError
 from schemas.stain_bundle import StainCard
 from schemas.tissue import Segmentation
 
@@ -38,8 +30,6 @@ versions are never compared.
 MODEL_FILE = "stain.onnx"
 CARD_FILE = "stain.json"
 CHANNELS = ("optical density", "tissue")
-CANARY_GRID = 8
-"""Squares per side of the canary whose mean log odds are compared with the card."""
 ORIENTATIONS = 8  # four turns of the image and of its mirror image
 
 _CROP_EXTENTS = 1.25  # side of the crop, in extents of the tissue
@@ -80,8 +70,16 @@ class OnnxStain:
     """
 
     def __init__(self, bundle: StainBundle, intra_op_threads: int = 1) -> None:
-        self._card = bundle.card
-        self._session = _open_session(bundle, intra_op_threads)
+        card = bundle.card
+        self._card = card
+        self._session = open_map_network(
+            bundle.model,
+            card,
+            bundle.folder / MODEL_FILE,
+            (len(CHANNELS), 1),
+            canary_input(card.canary.seed, card.input_size),
+            intra_op_threads,
+        )
 
     @property
     def stain_id(self) -> str:
@@ -190,13 +188,6 @@ def canary_input(seed: int, side_px: int) -> Floats:
     return stain_input(plane, tissue, side_px)[np.newaxis]
 
 
-def canary_values(log_odds: Floats) -> npt.NDArray[np.float64]:
-    """Return the 64 values, for a card, of the network output on the canary, (1, 1, side, side)."""
-    square = log_odds.shape[-1] // CANARY_GRID
-    squares = log_odds[0, 0].reshape(CANARY_GRID, square, CANARY_GRID, square)
-    return np.asarray(squares.mean(axis=(1, 3), dtype=np.float64).ravel())
-
-
 def _oriented(image: Floats, number: int) -> Floats:
     """Return an image, (…, side, side), in one of the eight orientations."""
     turned = np.rot90(image, number % 4, axes=(-2, -1))
@@ -207,29 +198,3 @@ def _turned_back(image: Floats, number: int) -> Floats:
     """Return an oriented image, (side, side), in its first orientation."""
     unmirrored = image[..., ::-1] if number >= ORIENTATIONS // 2 else image
     return np.rot90(unmirrored, -(number % 4), axes=(-2, -1))
-
-
-def _open_session(bundle: StainBundle, intra_op_threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Return the onnxruntime session of a bundle whose tensors and canary fit its card."""
-    card, model_file = bundle.card, bundle.folder / MODEL_FILE
-    try:
-        session = create_session(bundle.model, [CPU_PROVIDER], intra_op_threads)
-    except RUNTIME_ERRORS as error:
-        raise load_error(model_file, error) from error
-    size = (card.input_size, card.input_size)
-    channels = len(CHANNELS)
-    check_tensor("input", session.get_inputs(), card.input_name, (channels, *size), model_file)
-    check_tensor("output", session.get_outputs(), card.output_name, (1, *size), model_file)
-    (output,) = session.run(
-        [card.output_name], {card.input_name: canary_input(card.canary.seed, card.input_size)}
-    )
-    for index, (found, expected) in enumerate(
-        zip(canary_values(output), card.canary.expected, strict=False)
-    ):
-        if not abs(found - expected) <= card.canary.tolerance:  # also true for NaN
-            raise BundleError(
-                bundle.folder,
-                f"canary value {index} is {found:.6g}; "
-                f"expected {expected:.6g} ± {card.canary.tolerance:g}",
-            )
-    return session

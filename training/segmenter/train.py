@@ -19,13 +19,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from inference.onnx_session import canary_values
 from inference.tissue.onnx_segmenter import (
     CARD_FILE,
     CHANNELS,
     MODEL_FILE,
     OnnxSegmenter,
     canary_input,
-    canary_values,
     load_segmenter,
 )
 from schemas.encoder_bundle import Canary

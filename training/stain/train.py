@@ -20,13 +20,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from inference.onnx_session import canary_values
 from inference.tissue.onnx_stain import (
     CARD_FILE,
     CHANNELS,
     MODEL_FILE,
     OnnxStain,
     canary_input,
-    canary_values,
     load_stain,
 )
 from schemas.encoder_bundle import Canary
