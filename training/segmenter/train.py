@@ -9,7 +9,6 @@ training.
 
 import hashlib
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from inference.onnx_session import canary_values
 from inference.tissue.onnx_segmenter import (
     CARD_FILE,
     CHANNELS,
@@ -28,7 +26,6 @@ from inference.tissue.onnx_segmenter import (
     canary_input,
     load_segmenter,
 )
-from schemas.encoder_bundle import Canary
 from schemas.segmenter_bundle import SegmenterCard
 from training.encoder.export import (
     CANARY_SEED,
@@ -37,11 +34,18 @@ from training.encoder.export import (
     export_onnx,
     replace_folder,
 )
+from training.map_networks import (
+    OUTPUT_NAME,
+    canary_of,
+    conv_block,
+    descend,
+    expand,
+    expanding_path,
+    rate_at,
+)
 from training.progress import show_progress
 from training.segmenter.training_images import make_training_batch
 
-OUTPUT_NAME = "log_odds"
-CANARY_TOLERANCE = 0.01  # in log odds; machines differ by about 1e-5
 CHECKPOINT = "checkpoint.pt"
 WIDTHS = (16, 32, 64, 96, 128)
 CHANNEL_WEIGHTS = (1.0, 0.3)  # body, debris
@@ -71,15 +75,12 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, widths[0], 4, stride=2, padding=1)
-        self.down = nn.ModuleList([_conv_block(widths[0], widths[0])])
+        self.down = nn.ModuleList([conv_block(widths[0], widths[0])])
         self.down.extend(
-            nn.Sequential(_conv_block(above, below), _conv_block(below, below))
+            nn.Sequential(conv_block(above, below), conv_block(below, below))
             for above, below in itertools.pairwise(widths)
         )
-        self.up = nn.ModuleList(
-            _conv_block(below + above, above)
-            for above, below in reversed(tuple(itertools.pairwise(widths)))
-        )
+        self.up = expanding_path(widths)
         self.head = nn.Conv2d(widths[0], len(CHANNELS) * 4, 3, padding=1)
 
     def forward(self, density: torch.Tensor) -> torch.Tensor:
@@ -90,16 +91,7 @@ class UNet(nn.Module):  # type: ignore[misc] # torch is not typed here
             features = block(functional.max_pool2d(features, 2) if depth else features)
             kept.append(features)
         features = kept.pop()  # (batch, 128, side/32, side/32)
-        for block in self.up:
-            larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = block(torch.cat([larger, kept.pop()], dim=1))
-        return functional.pixel_shuffle(self.head(features), 2)
-
-
-def _conv_block(inner: int, outer: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
-    )
+        return functional.pixel_shuffle(self.head(expand(self.up, features, kept)), 2)
 
 
 def segmentation_loss(log_odds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -147,11 +139,6 @@ def fit_segmenter(
         first = saved["step"]
     model.train()
     for step in range(first, settings.steps):
-        rate = settings.peak_rate * min(
-            (step + 1) / WARM_UP_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         inputs, truths = (
             torch.from_numpy(part)
             for part in make_training_batch(settings.seed, step, settings.batch, settings.side_px)
@@ -159,10 +146,8 @@ def fit_segmenter(
         with torch.autocast("cpu", torch.bfloat16):
             log_odds = model(inputs.to(memory_format=torch.channels_last))
         loss = segmentation_loss(log_odds.float(), truths)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        rate = rate_at(step, settings.steps, settings.peak_rate, WARM_UP_STEPS)
+        descend(model, optimiser, loss, rate)
         report_step(step, loss.item(), rate)
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == settings.steps:
             _save_checkpoint(checkpoint, model, optimiser, step + 1)
@@ -208,19 +193,13 @@ def write_segmenter(model: nn.Module, settings: SegmenterSettings, out: Path) ->
             .astype(np.float32)
         )
         parity = check_parity(model, aside / MODEL_FILE, np.concatenate([canary, noise]))
-        with torch.inference_mode():
-            expected = canary_values(model(torch.from_numpy(canary)).numpy())
         card = SegmenterCard(
             name="learned",
             sha256=hashlib.sha256((aside / MODEL_FILE).read_bytes()).hexdigest(),
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             input_size=side,
-            canary=Canary(
-                seed=CANARY_SEED,
-                expected=tuple(round(float(value), 6) for value in expected),
-                tolerance=CANARY_TOLERANCE,
-            ),
+            canary=canary_of(model, canary),
             provenance=f"training/segmenter/train.py, virtual plates only, {settings}",
             licence="BSD-3-Clause",
         )

@@ -9,7 +9,6 @@ share over the tissue → ONNX, compared with torch → a bundle for
 
 import hashlib
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from inference.onnx_session import canary_values
 from inference.tissue.onnx_stain import (
     CARD_FILE,
     CHANNELS,
@@ -29,7 +27,6 @@ from inference.tissue.onnx_stain import (
     canary_input,
     load_stain,
 )
-from schemas.encoder_bundle import Canary
 from schemas.errors import ConfigError
 from schemas.stain_bundle import StainCard
 from simulation.kinds import RendererName
@@ -40,12 +37,19 @@ from training.encoder.export import (
     export_onnx,
     replace_folder,
 )
+from training.map_networks import (
+    OUTPUT_NAME,
+    canary_of,
+    conv_block,
+    descend,
+    expand,
+    expanding_path,
+    rate_at,
+)
 from training.stain.model_card import LICENCE, NOTICE, Origin, model_card
 from training.stain.stained_wells import read_stained_wells
 from training.stain.training_images import Floats, StainExamples, cached_examples, draw_batch
 
-OUTPUT_NAME = "log_odds"
-CANARY_TOLERANCE = 0.01  # in log odds; machines differ by about 1e-5
 WIDTHS = (12, 16, 24, 32, 48)
 MIN_COVER = 0.5  # cover of tissue above which a pixel is in the loss
 WARM_UP_STEPS = 20
@@ -76,12 +80,9 @@ class StainNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         super().__init__()
         self.stem = nn.Conv2d(len(CHANNELS), widths[0], 4, stride=2, padding=1)
         self.down = nn.ModuleList(
-            _conv_block(above, below) for above, below in itertools.pairwise(widths)
+            conv_block(above, below) for above, below in itertools.pairwise(widths)
         )
-        self.up = nn.ModuleList(
-            _conv_block(below + above, above)
-            for above, below in reversed(tuple(itertools.pairwise(widths)))
-        )
+        self.up = expanding_path(widths)
         self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -91,16 +92,7 @@ class StainNet(nn.Module):  # type: ignore[misc] # torch is not typed here
         for block in self.down:
             kept.append(features)
             features = block(functional.max_pool2d(features, 2))
-        for block in self.up:
-            larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = block(torch.cat([larger, kept.pop()], dim=1))
-        return functional.pixel_shuffle(self.head(features), 2)
-
-
-def _conv_block(inner: int, outer: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
-    )
+        return functional.pixel_shuffle(self.head(expand(self.up, features, kept)), 2)
 
 
 def stain_loss(
@@ -147,17 +139,10 @@ def fit_stain(
     )
     model.train()
     for step in range(settings.steps):
-        rate = settings.peak_rate * min(
-            (step + 1) / WARM_UP_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         inputs, shares = map(torch.from_numpy, draw_batch(examples, rng, settings.batch))
         loss = stain_loss(model(inputs), inputs, shares)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        rate = rate_at(step, settings.steps, settings.peak_rate, WARM_UP_STEPS)
+        descend(model, optimiser, loss, rate)
         report_step(step, loss.item())
     model.eval()
     return model
@@ -197,19 +182,13 @@ def write_stain(model: nn.Module, settings: StainSettings, origin: Origin, out: 
         export_onnx(model, (len(CHANNELS), side, side), aside / MODEL_FILE, OUTPUT_NAME)
         canary = canary_input(CANARY_SEED, side)
         parity = check_parity(model, aside / MODEL_FILE, canary)
-        with torch.inference_mode():
-            expected = canary_values(model(torch.from_numpy(canary)).numpy())
         card = StainCard(
             name="predicted-stain",
             sha256=hashlib.sha256((aside / MODEL_FILE).read_bytes()).hexdigest(),
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             input_size=side,
-            canary=Canary(
-                seed=CANARY_SEED,
-                expected=tuple(round(float(value), 6) for value in expected),
-                tolerance=CANARY_TOLERANCE,
-            ),
+            canary=canary_of(model, canary),
             provenance=f"training/stain/train.py, {origin.images}, {settings}",
             licence=LICENCE,
         )
