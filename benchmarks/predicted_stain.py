@@ -29,7 +29,11 @@ from benchmarks.ranking_heads import (
     OTHERS,
     OWN,
     interval,
+    laboratory_parser,
+    mean_correlations,
+    observe,
     other_renderers,
+    parse_with_tested_plates,
     training_laboratories,
 )
 from inference.deterioration.calibration import refit
@@ -40,10 +44,9 @@ from schemas.tissue import Segmentation
 from schemas.trajectory import Trajectories
 from schemas.well_image import WellImage
 from simulation.fluorescence import cells_after
-from simulation.kinds import RendererName
 from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from training.evaluation.laboratories import draw_laboratories
-from training.evaluation.laboratory_plates import LaboratoryPlate, StageTimes, observe_plates
+from training.evaluation.laboratory_plates import LaboratoryPlate, StageTimes
 from training.evaluation.laboratory_protocol import (
     LEFT_OUT,
     MIXED,
@@ -51,7 +54,6 @@ from training.evaluation.laboratory_protocol import (
     Fold,
     Reading,
     assay_plate,
-    kill_correlations,
     named_card,
     plan_folds,
     without_mechanism,
@@ -201,26 +203,18 @@ def gains(
         kept = [without_mechanism(plate, fold.mechanism) for plate in of_source]
         for model in MODELS:
             both = [
-                predicted_kill(kept, tested, model, with_stain=with_stain)
+                mean_correlations(
+                    predicted_kill(kept, tested, model, with_stain=with_stain),
+                    tested,
+                    fold.mechanism,
+                )
                 for with_stain in (False, True)
             ]
             for group in (MIXED, LEFT_OUT):
-                means = [_mean(scores, tested, fold.mechanism, group) for scores in both]
+                means = [each.get(group, np.nan) for each in both]
                 if np.isfinite(means).all():
                     found.append(Gain(model, source, group, *means))
     return found
-
-
-def _mean(
-    scores: Sequence[Array], plates: Sequence[LaboratoryPlate], left_out: str, group: str
-) -> float:
-    """Return the mean correlation over plates of a group of wells; NaN without enough wells."""
-    values = [
-        found[group]
-        for of_plate, plate in zip(scores, plates, strict=True)
-        if group in (found := kill_correlations(of_plate, plate, left_out))
-    ]
-    return float(np.mean(values)) if values else np.nan
 
 
 def print_accuracy(named: Mapping[str, Sequence[Accuracy]]) -> None:
@@ -252,25 +246,10 @@ def print_gains(found: Sequence[Gain]) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results; a cache")
-    parser.add_argument(
-        "--left-out", type=RendererName, default=RendererName.GROWING_FRONT, help="renderer"
-    )
-    parser.add_argument("--tested", type=int, default=4, help="laboratories of this renderer")
-    parser.add_argument("--training", type=int, default=6, help="laboratories of the others")
-    parser.add_argument("--plates", type=int, default=4, help="of each tested laboratory")
-    parser.add_argument("--assays", type=int, default=2, help="plates of them with an assay")
-    parser.add_argument("--wells", type=int, default=36, help="of each plate")
-    parser.add_argument("--size", type=int, default=384, help="side of an image in pixels")
+    parser = laboratory_parser(str(__doc__), training=6)
     parser.add_argument("--steps", type=int, default=600, help="of the training")
     parser.add_argument("--images", type=int, default=480, help="wells of the training")
-    options = parser.parse_args()
-    if options.plates <= options.assays:
-        parser.error(f"--plates {options.plates}; expected more than {options.assays} assays")
-    return options
+    return parse_with_tested_plates(parser)
 
 
 def main() -> None:
@@ -282,17 +261,7 @@ def main() -> None:
     times = StageTimes()
     with times.stage("train"):
         stain = trained_stain(options, options.out / options.left_out / "stain")
-    plates = [
-        observe_plates(
-            laboratory.plates(count, size_px=options.size),
-            [StainExtractor(stain)],
-            options.out,
-            times,
-            wells=options.wells,
-        )
-        for laboratories, count in ((tested, options.plates), (training, 1))
-        for laboratory in laboratories
-    ]
+    plates = observe({options.plates: tested, 1: training}, [StainExtractor(stain)], options, times)
     of_tested = plates[: len(tested)]
     print_accuracy(
         {

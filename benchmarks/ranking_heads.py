@@ -36,6 +36,7 @@ from simulation.robot import write_plates
 from training.evaluation.laboratories import BOOTSTRAPS, draw_laboratories
 from training.evaluation.laboratory_plates import (
     BundleExtractor,
+    FeatureExtractor,
     LaboratoryPlate,
     StageTimes,
     observe_plates,
@@ -242,40 +243,50 @@ def interval(values: Sequence[float]) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def parse_options() -> argparse.Namespace:
-    """Return the options of the command line."""
+def laboratory_parser(description: str, *, training: int) -> argparse.ArgumentParser:
+    """Return a parser of the laboratories and their plates, by default of so many for training."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; a cache")
     parser.add_argument(
         "--left-out", type=RendererName, default=RendererName.GROWING_FRONT, help="renderer"
     )
     parser.add_argument("--tested", type=int, default=4, help="laboratories of this renderer")
-    parser.add_argument("--training", type=int, default=8, help="laboratories of the others")
+    parser.add_argument("--training", type=int, default=training, help="laboratories of the others")
     parser.add_argument("--plates", type=int, default=4, help="of each tested laboratory")
     parser.add_argument("--assays", type=int, default=2, help="plates of them with an assay")
     parser.add_argument("--wells", type=int, default=36, help="of each plate")
-    parser.add_argument("--training-wells", type=int, default=36, help="of each training plate")
     parser.add_argument("--size", type=int, default=384, help="side of an image in pixels")
-    parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
-    parser.add_argument("--objectives", nargs="*", choices=OBJECTIVES, default=list(OBJECTIVES))
-    parser.add_argument("--steps", type=int, default=150, help="of each training")
-    parser.add_argument("--batch", type=int, default=32, help="images of a step")
+    return parser
+
+
+def parse_with_tested_plates(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the options of the command line; end with an error if every plate has an assay."""
     options = parser.parse_args()
     if options.plates <= options.assays:
         parser.error(f"--plates {options.plates}; expected more than {options.assays} assays")
     return options
 
 
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = laboratory_parser(str(__doc__), training=8)
+    parser.add_argument("--training-wells", type=int, default=36, help="of each training plate")
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
+    parser.add_argument("--objectives", nargs="*", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--steps", type=int, default=150, help="of each training")
+    parser.add_argument("--batch", type=int, default=32, help="images of a step")
+    return parse_with_tested_plates(parser)
+
+
 def observe(
     laboratories: Mapping[int, Sequence[Laboratory]],
-    bundles: Mapping[str, Bundle],
+    extractors: Sequence[FeatureExtractor],
     options: argparse.Namespace,
     times: StageTimes,
 ) -> list[list[LaboratoryPlate]]:
     """Return the plates of each laboratory; the keys are numbers of plates."""
-    extractors = [BundleExtractor(name, bundle) for name, bundle in bundles.items()]
     return [
         observe_plates(
             laboratory.plates(count, size_px=options.size),
@@ -301,7 +312,8 @@ def main() -> None:
         trained = trained_bundles(training, options, out)
     shipped = encoder_bundles(options.out)
     bundles = trained | {name: shipped[name] for name in UNTRAINED}
-    plates = observe({options.plates: tested, 1: training}, bundles, options, times)
+    extractors = [BundleExtractor(name, bundle) for name, bundle in bundles.items()]
+    plates = observe({options.plates: tested, 1: training}, extractors, options, times)
     folds = [fold for fold in plan_folds([*tested, *training]) if fold.tested < len(tested)]
     rows: list[Row] = []
     for fold in folds:
