@@ -1,6 +1,5 @@
 """A virtual plate that this process images through a real core of Micro-Manager."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,10 +26,11 @@ from simulation.devices import _bench_of
 from simulation.plate import WellPlan
 from simulation.world import A1_UM, FOCUS_Z_UM, World, WorldFile
 from tests.laboratory import now
+from tests.microscope_folder import MicroscopeFolder
 
 
 @dataclass
-class ImagedPlate:
+class ImagedPlate(MicroscopeFolder):
     """A folder with a virtual microscope whose wells are all in focus at one height."""
 
     folder: Path
@@ -51,16 +51,6 @@ class ImagedPlate:
         return made
 
     @property
-    def plate(self) -> str:
-        """The id of the plate."""
-        return next(iter(self.world.scopes))
-
-    @property
-    def wells(self) -> list[str]:
-        """The wells of the plate."""
-        return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
-
-    @property
     def plate_map(self) -> PlateMap:
         """The plate map in the archive."""
         found = read_plate_maps(self.folder / "archive")[self.plate]
@@ -75,25 +65,9 @@ class ImagedPlate:
         world.scopes[self.plate] = replace(scope, plate=replace(scope.plate, wells=wells))
         world._fields.cache_clear()
 
-    def break_device(self, label: str, fault: str, *, fails_at: int, **properties: float) -> None:
-        """Replace a device of the configuration by a faulty one with some properties."""
-        path = self.folder / "MMConfig.cfg"
-        text = path.read_text().replace(
-            f"simulation.devices,Virtual{label}", f"tests.faulty_devices,{fault}"
-        )
-        values = {"FailsAt": fails_at, **properties}
-        lines = [f"#py Property,{label},{name},{value}\n" for name, value in values.items()]
-        path.write_text("\n".join([text, *lines]))
-
     def repair_devices(self) -> None:
-        """Replace every faulty device by the good one."""
-        path = self.folder / "MMConfig.cfg"
-        lines = [line for line in path.read_text().splitlines() if "FailsAt" not in line]
-        for index, line in enumerate(lines):
-            if "tests.faulty_devices" in line:
-                label = line.split(",")[1]
-                lines[index] = f"#py pyDevice,{label},simulation.devices,Virtual{label}"
-        path.write_text("\n".join(lines) + "\n")
+        """Replace every faulty device by the good one, and its lamp by a bright one."""
+        super().repair_devices()
         _bench_of((self.folder / "world").resolve()).intensity = 1.0
 
     @contextmanager
@@ -158,11 +132,6 @@ class ImagedPlate:
         ranked = [path for path in sorted(folder.glob("*.ome.tif")) if path.name.count("_") == 1]
         newest = {path.name[:3]: path for path in ranked}
         return {well: (make_picture(tifffile.imread(path)),) for well, path in newest.items()}
-
-    def journal(self, day: int) -> list[dict[str, Any]]:
-        """Return the entries of the journal of a culture day."""
-        path = self.folder / "microscope" / "journal" / f"{self.plate}-day{day:02d}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
 
     def named(self, event: str) -> list[dict[str, Any]]:
         """Return the fields of each event of a name."""

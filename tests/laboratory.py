@@ -1,25 +1,24 @@
 """A folder with a virtual microscope, and the real ``spherorank acquire`` that drives it."""
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from daemon.jobs.simulate import write_virtual_microscope
 from simulation.world import World, WorldFile
+from tests.microscope_folder import MicroscopeFolder
 
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Laboratory:
+class Laboratory(MicroscopeFolder):
     """A virtual microscope with one plate or more, and the configuration that drives it."""
 
     folder: Path
@@ -59,16 +58,6 @@ class Laboratory:
         made.world.place_plate(made.plate, 7)
         return made
 
-    @property
-    def plate(self) -> str:
-        """The id of the first plate."""
-        return next(iter(self.world.scopes))
-
-    @property
-    def wells(self) -> list[str]:
-        """The wells of the first plate."""
-        return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
-
     def seed_today(self, plate: str = "") -> None:
         """Change a plate map, by default that of the first plate, so that today is day 1."""
         plate = plate or self.plate
@@ -85,30 +74,6 @@ class Laboratory:
     def lamp(self) -> str:
         """The state of the lamp: "on" or "off"."""
         return (self.folder / "world" / "lamp").read_text().strip()
-
-    def break_device(self, device: str, fault: str, *, fails_at: int | None = 7) -> None:
-        """Replace a device by a faulty one in the Micro-Manager configuration.
-
-        For example ``break_device("VirtualStage", "RaisingStage")``; ``fails_at`` is the number of
-        the call that fails, or None if the device has no such property.
-        """
-        path = self.folder / "MMConfig.cfg"
-        label = device.removeprefix("Virtual")
-        text = path.read_text().replace(
-            f"simulation.devices,{device}", f"tests.faulty_devices,{fault}"
-        )
-        at = "" if fails_at is None else f"\n#py Property,{label},FailsAt,{fails_at}\n"
-        path.write_text(text + at)
-
-    def repair_devices(self) -> None:
-        """Replace every faulty device by the good one."""
-        path = self.folder / "MMConfig.cfg"
-        lines = [line for line in path.read_text().splitlines() if "FailsAt" not in line]
-        for index, line in enumerate(lines):
-            if "tests.faulty_devices" in line:
-                label = line.split(",")[1]
-                lines[index] = f"#py pyDevice,{label},simulation.devices,Virtual{label}"
-        path.write_text("\n".join(lines) + "\n")
 
     def command(self, *arguments: str) -> list[str]:
         """Return the words of ``spherorank acquire`` with arguments and the configuration."""
@@ -143,10 +108,10 @@ class Laboratory:
         return self.acquire("run", self.plate, "--day", str(day), *arguments)
 
     @contextmanager
-    def serving(self) -> Iterator["subprocess.Popen[str]"]:
-        """Start ``acquire serve`` with pipes, as the service does, and kill it at the end."""
+    def _started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start ``spherorank acquire`` with arguments and pipes, and kill it at the end."""
         with subprocess.Popen(
-            self.command("serve"),
+            self.command(*arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -158,6 +123,19 @@ class Laboratory:
             finally:
                 process.kill()
 
+    def serving(self) -> AbstractContextManager["subprocess.Popen[str]"]:
+        """Start ``acquire serve`` with pipes, as the service does, and kill it at the end."""
+        return self._started("serve")
+
+    def running(self) -> AbstractContextManager["subprocess.Popen[str]"]:
+        """Start to image the first plate with ``acquire run``, and kill it at the end."""
+        return self._started("run", self.plate, "--day", "7")
+
+    def wait_until_driven(self) -> None:
+        """Wait until a process drives the microscope."""
+        lock = self.folder / "microscope" / "lock"
+        wait_until(lambda: lock.exists() and lock.read_text())
+
     def files(self, day: int = 7) -> dict[str, list[Path]]:
         """Return the archived image files of a culture day, by well."""
         found: dict[str, list[Path]] = {}
@@ -166,11 +144,6 @@ class Laboratory:
         ):
             found.setdefault(path.name[:3], []).append(path)
         return found
-
-    def journal(self, day: int = 7) -> list[dict[str, Any]]:
-        """Return the entries of the journal of a culture day."""
-        path = self.folder / "microscope" / "journal" / f"{self.plate}-day{day:02d}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def wait_until(

@@ -24,11 +24,6 @@ def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory.make(tmp_path)
 
 
-def alerts_of(output: str) -> list[str]:
-    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    return [event["message"] for event in events if event["event"] == "alert"]
-
-
 def test_a_day_ends_with_one_file_per_well_and_the_lamp_off(laboratory: Laboratory) -> None:
     done = laboratory.image_plate()
 
@@ -67,10 +62,10 @@ def test_named_wells_get_a_second_image_file(laboratory: Laboratory) -> None:
 @pytest.mark.parametrize(
     ("device", "fault"),
     [
-        ("VirtualStage", "RaisingStage"),
-        ("VirtualStage", "NeverThereStage"),
-        ("VirtualStage", "StrayingStage"),
-        ("VirtualCamera", "RaisingCamera"),
+        ("Stage", "RaisingStage"),
+        ("Stage", "NeverThereStage"),
+        ("Stage", "StrayingStage"),
+        ("Camera", "RaisingCamera"),
     ],
 )
 def test_every_well_is_imaged_although_a_device_fails_once(
@@ -92,7 +87,7 @@ def test_no_well_gets_the_image_of_its_neighbour_from_a_stage_at_the_wrong_well(
     tmp_path: Path,
 ) -> None:
     laboratory = Laboratory.make(tmp_path)
-    laboratory.break_device("VirtualStage", "StrayingStage", fails_at=3)
+    laboratory.break_device("Stage", "StrayingStage", fails_at=3)
     done = laboratory.image_plate()
 
     (problem,) = [entry["problem"] for entry in laboratory.journal() if entry["step"] == "failed"]
@@ -106,7 +101,7 @@ def test_a_dead_stage_raises_an_alert_after_three_wells_and_the_missing_wells_ar
     tmp_path: Path,
 ) -> None:
     laboratory = Laboratory.make(tmp_path)
-    laboratory.break_device("VirtualStage", "DeadStage", fails_at=7)
+    laboratory.break_device("Stage", "DeadStage", fails_at=7)
 
     done = laboratory.image_plate()
 
@@ -123,13 +118,13 @@ def test_a_dead_stage_raises_an_alert_after_three_wells_and_the_missing_wells_ar
     ("device", "fault", "at", "step"),
     [
         (
-            "VirtualStage",
+            "Stage",
             "HangingStage",
             7,
             r"stage Stage: move to \(\d+, \d+\) µm \(expected within 1 s, stall_s = 3\)",
         ),
         (
-            "VirtualCamera",
+            "Camera",
             "HangingCamera",
             40,
             r"camera Camera: exposure of 0\.01 s, plane \d+ of \d+ \(expected within 0\.01 s",
@@ -162,11 +157,7 @@ def test_a_hanging_device_ends_the_process_with_the_lamp_off_and_the_next_run_co
 def test_sigterm_leaves_the_lamp_off_and_the_next_run_continues_with_the_next_well(
     laboratory: Laboratory,
 ) -> None:
-    with subprocess.Popen(
-        laboratory.command("run", laboratory.plate, "--day", "7"),
-        env=laboratory.environment,
-        stdout=subprocess.PIPE,
-    ) as process:
+    with laboratory.running() as process:
         wait_until(lambda: len(laboratory.files()) >= 3)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
@@ -183,11 +174,7 @@ def test_sigterm_leaves_the_lamp_off_and_the_next_run_continues_with_the_next_we
 def test_after_sigkill_a_command_switches_the_lamp_off_and_one_well_at_most_is_repeated(
     laboratory: Laboratory,
 ) -> None:
-    with subprocess.Popen(
-        laboratory.command("run", laboratory.plate, "--day", "7"),
-        env=laboratory.environment,
-        stdout=subprocess.PIPE,
-    ) as process:
+    with laboratory.running() as process:
         wait_until(lambda: len(laboratory.files()) >= 3 and laboratory.lamp == "on", every_s=0.001)
         process.kill()
     before = laboratory.files()
@@ -240,12 +227,7 @@ def test_the_server_images_requested_wells_and_ends_when_its_parent_process_ends
 
 def test_a_manual_request_is_handed_over_to_a_running_server(laboratory: Laboratory) -> None:
     with laboratory.serving() as process:
-        wait_until(
-            lambda: (
-                (laboratory.folder / "microscope" / "lock").exists()
-                and (laboratory.folder / "microscope" / "lock").read_text()
-            )
-        )
+        laboratory.wait_until_driven()
         done = laboratory.image_plate()
         process.terminate()
         process.wait(30)

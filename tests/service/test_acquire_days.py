@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,11 +34,7 @@ def alerts_in(output: str) -> list[str]:
 def test_a_request_that_a_crash_left_behind_labels_no_image_of_a_later_day(
     laboratory: Laboratory,
 ) -> None:
-    with subprocess.Popen(
-        laboratory.command("run", laboratory.plate, "--day", "7"),
-        env=laboratory.environment,
-        stdout=subprocess.PIPE,
-    ) as process:
+    with laboratory.running() as process:
         wait_until(lambda: len(laboratory.files()) >= 3)
         process.kill()
     before = laboratory.files()
@@ -87,9 +82,8 @@ def test_a_run_of_another_day_than_today_is_refused(laboratory: Laboratory, day:
 def test_a_run_of_another_day_is_refused_by_a_running_server_with_the_reason(
     laboratory: Laboratory,
 ) -> None:
-    lock = laboratory.folder / "microscope" / "lock"
     with laboratory.serving() as process:
-        wait_until(lambda: lock.exists() and lock.read_text())
+        laboratory.wait_until_driven()
         refused = laboratory.image_plate(6)
         process.terminate()
         process.wait(30)
@@ -99,12 +93,7 @@ def test_a_run_of_another_day_is_refused_by_a_running_server_with_the_reason(
 
 
 def test_a_run_ends_when_the_next_day_begins(laboratory: Laboratory) -> None:
-    with subprocess.Popen(
-        laboratory.command("run", laboratory.plate, "--day", "7"),
-        env=laboratory.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with laboratory.running() as process:
         wait_until(lambda: len(laboratory.files()) >= 3)
         laboratory.world.place_plate(laboratory.plate, 8)
         output = process.communicate(timeout=60)[0]

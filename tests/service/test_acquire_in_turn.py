@@ -51,20 +51,8 @@ def test_interrupting_a_run_does_not_stop_the_server_that_images_for_it(
     laboratory: Laboratory,
 ) -> None:
     with laboratory.serving() as server:
-        wait_until(
-            lambda: (
-                (laboratory.folder / "microscope" / "lock").exists()
-                and (laboratory.folder / "microscope" / "lock").read_text()
-            )
-        )
-        command = laboratory.command("run", laboratory.plate, "--day", "7")
-        with subprocess.Popen(
-            command,
-            env=laboratory.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as run:
+        laboratory.wait_until_driven()
+        with laboratory.running() as run:
             wait_until(laboratory.files)
             run.send_signal(signal.SIGINT)
             output = run.communicate(timeout=30)[0]

@@ -144,7 +144,7 @@ def test_bright_field_is_imaged_once_although_a_second_channel_fails(
     tmp_path: Path,
 ) -> None:
     laboratory = Laboratory.make(tmp_path, size_px=SIDE_PX)
-    laboratory.break_device("VirtualCamera", "RaisingCamera", fails_at=5)
+    laboratory.break_device("Camera", "RaisingCamera", fails_at=5)
     imaged = ImagedWells(laboratory)
     well = laboratory.wells[0]
     result = imaged.image([well], channels=(STAIN,), focusing=Focusing.OFF)

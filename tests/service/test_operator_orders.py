@@ -26,18 +26,12 @@ PLANE_STEP_UM = 45.0
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
     laboratory = Laboratory.make(tmp_path, microscope='acquire_at = ""')
-    laboratory.break_device("VirtualStage", "WaitingStage", fails_at=3)
+    laboratory.break_device("Stage", "WaitingStage", fails_at=3)
     return laboratory
 
 
 def let_stage_go(laboratory: Laboratory) -> None:
     (laboratory.folder / "world" / "go").touch()
-
-
-def wait_for_lock(laboratory: Laboratory) -> None:
-    """Wait until a process drives the microscope."""
-    lock = state_of(laboratory) / "lock"
-    wait_until(lambda: lock.exists() and lock.read_text())
 
 
 def state_of(laboratory: Laboratory) -> Path:
@@ -102,7 +96,7 @@ def test_a_pause_takes_effect_after_the_well_survives_a_kill_and_ends_with_the_n
 
 def test_a_pause_waits_for_a_well_that_takes_longer_than_stall_s(tmp_path: Path) -> None:
     laboratory = Laboratory.make(tmp_path, microscope='acquire_at = ""\nstall_s = 0.5')
-    laboratory.break_device("VirtualStage", "WaitingStage", fails_at=3)
+    laboratory.break_device("Stage", "WaitingStage", fails_at=3)
     with started(laboratory, "run", laboratory.plate, "--day", "7"):
         wait_until(lambda: len(laboratory.files()) == 2)
         with started(laboratory, "pause") as pause:
@@ -156,7 +150,7 @@ def test_a_preview_of_a_running_day_is_the_newest_frame_or_a_focused_frame_of_a_
     last = laboratory.wells[-1]
     with laboratory.serving() as server:
         assert server.stdout is not None
-        wait_for_lock(laboratory)
+        laboratory.wait_until_driven()
         laboratory.image_plate(7, "--no-wait")
         wait_until(lambda: len(laboratory.files()) == 2)
         seen = laboratory.acquire("preview", "--out", str(latest))
@@ -190,7 +184,7 @@ def test_a_preview_of_a_running_day_is_the_newest_frame_or_a_focused_frame_of_a_
 
 def test_a_preview_that_cannot_be_taken_is_answered_by_the_problem(laboratory: Laboratory) -> None:
     with laboratory.serving():
-        wait_for_lock(laboratory)
+        laboratory.wait_until_driven()
         seen = laboratory.acquire("preview", "--well", "P20")
     assert seen.returncode == 1
     assert "P20" in seen.stderr

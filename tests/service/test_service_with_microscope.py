@@ -183,7 +183,7 @@ def test_a_pause_survives_a_killed_service_and_the_progress_is_published_to_hook
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the stage that waits at its third move
     laboratory.make()
     Laboratory(laboratory.folder, laboratory.world).break_device(
-        "VirtualStage", "WaitingStage", fails_at=3
+        "Stage", "WaitingStage", fails_at=3
     )
     with laboratory.running() as service:
         laboratory.wait_for_microscope()

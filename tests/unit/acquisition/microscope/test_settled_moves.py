@@ -25,7 +25,7 @@ def open_scope(folder: Path, settle_ms: float = 0.0, timeout_s: float = 10.0) ->
 
 
 def test_a_stage_that_begins_to_move_late_is_waited_for(tmp_path: Path) -> None:
-    Laboratory.make(tmp_path).break_device("VirtualStage", "LateStage", fails_at=None)
+    Laboratory.make(tmp_path).break_device("Stage", "LateStage", fails_at=None)
     scope = open_scope(tmp_path)
     try:
         scope.move_to(A1_UM[0] + 9000, A1_UM[1])
@@ -35,7 +35,7 @@ def test_a_stage_that_begins_to_move_late_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_focus_drive_that_begins_to_move_late_is_waited_for(tmp_path: Path) -> None:
-    Laboratory.make(tmp_path).break_device("VirtualFocus", "LateFocus", fails_at=None)
+    Laboratory.make(tmp_path).break_device("Focus", "LateFocus", fails_at=None)
     scope = open_scope(tmp_path)
     try:
         heights = [FOCUS_Z_UM + FAR_UM, FOCUS_Z_UM - FAR_UM]
@@ -56,7 +56,7 @@ def test_a_frame_is_taken_after_the_settling_time(
 
     render = World.render_frame
     monkeypatch.setattr(World, "render_frame", record)
-    Laboratory.make(tmp_path).break_device("VirtualFocus", "OscillatingFocus", fails_at=None)
+    Laboratory.make(tmp_path).break_device("Focus", "OscillatingFocus", fails_at=None)
     scope = open_scope(tmp_path, settle_ms)
     try:
         scope.stack([FOCUS_Z_UM + FAR_UM])
@@ -66,7 +66,7 @@ def test_a_frame_is_taken_after_the_settling_time(
 
 
 def test_a_stage_that_stays_busy_is_named(tmp_path: Path) -> None:
-    Laboratory.make(tmp_path).break_device("VirtualStage", "NeverThereStage", fails_at=1)
+    Laboratory.make(tmp_path).break_device("Stage", "NeverThereStage", fails_at=1)
     scope = open_scope(tmp_path, timeout_s=0.2)
     try:
         with pytest.raises(MicroscopeError, match=r"stage Stage: .*timed out after 200"):

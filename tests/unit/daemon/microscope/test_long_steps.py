@@ -118,7 +118,7 @@ class WatchedDay:
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
     made = Laboratory.make(tmp_path)
-    made.break_device("VirtualCamera", "SlowCamera", fails_at=10_000)
+    made.break_device("Camera", "SlowCamera", fails_at=10_000)
     return made
 
 
