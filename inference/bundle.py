@@ -14,6 +14,7 @@ from schemas.errors import BundleError
 from schemas.forecaster_bundle import ForecasterCard
 from schemas.segmenter_bundle import SegmenterCard
 from schemas.stain_bundle import StainCard
+from schemas.well_image import VisitKey, WellImage
 
 Card = TypeVar("Card", BundleCard, ForecasterCard, SegmenterCard, StainCard)
 MODEL_FILE = "encoder.onnx"
@@ -122,3 +123,9 @@ def canary_planes(seed: int) -> npt.NDArray[np.uint16]:
     ) >> np.uint64(52)  # 0…4095
     inside = (row.astype(np.int64) - 160) ** 2 + (column.astype(np.int64) - 150) ** 2 < 80**2
     return np.asarray(np.where(inside, 14_000 + 2 * noise, 40_000 + noise), dtype=np.uint16)
+
+
+def canary_image(seed: int) -> WellImage:
+    """Return the canary of a seed as a well image with the scale :data:`CANARY_UM_PER_PX`."""
+    planes = canary_planes(seed)
+    return WellImage(VisitKey("", "", ""), 1, None, (), planes, CANARY_UM_PER_PX, complete=True)

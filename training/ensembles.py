@@ -18,11 +18,10 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from inference.bundle import (
-    CANARY_UM_PER_PX,
     CARD_FILE,
     MODEL_FILE,
     Bundle,
-    canary_planes,
+    canary_image,
     load_bundle,
 )
 from inference.departure import sequence_model
@@ -31,7 +30,6 @@ from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import BundleCard
 from schemas.errors import ConfigError
 from schemas.forecaster_bundle import ForecasterCard
-from schemas.well_image import VisitKey, WellImage
 from training.encoder.export import replace_folder
 
 OUTPUT = "ensemble"
@@ -88,15 +86,7 @@ def write_encoder_ensemble(bundles: Sequence[Bundle], name: str, out: Path) -> B
             raise ConfigError(
                 key, f"differs between the bundles ({values}); expected the same input of all"
             )
-    image = WellImage(
-        VisitKey("", "", ""),
-        1,
-        None,
-        (),
-        canary_planes(first.canary.seed),
-        CANARY_UM_PER_PX,
-        complete=True,
-    )
+    image = canary_image(first.canary.seed)
     embeddings = [OnnxEncoder(bundle, "cpu", 1).embed(image, 1) for bundle in bundles]
     lengths = [max(float(np.linalg.norm(each)), 1e-6) for each in embeddings]
     whole = np.concatenate(

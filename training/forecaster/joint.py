@@ -20,18 +20,16 @@ import torch
 from torch import nn
 
 from inference.bundle import (
-    CANARY_UM_PER_PX,
     CARD_FILE,
     MODEL_FILE,
     Bundle,
-    canary_planes,
+    canary_image,
     load_bundle,
 )
 from inference.departure.assembly import feature_names
 from inference.encoding.onnx_encoder import OnnxEncoder
 from schemas.encoder_bundle import BundleCard
 from schemas.trajectory import Trajectories
-from schemas.well_image import VisitKey, WellImage
 from training.encoder.export import replace_folder
 from training.forecaster.examples import ForecastExample
 from training.forecaster.model import TrajectoryForecaster, standardise
@@ -171,15 +169,7 @@ def _append_projection(bundle: Bundle, projection: np.ndarray) -> bytes:
 def _make_card(bundle: Bundle, projection: np.ndarray, name: str, content: bytes) -> BundleCard:
     """Return the card of the projecting encoder; its canary follows from the bundle's encoder."""
     card = bundle.card
-    image = WellImage(
-        VisitKey("", "", ""),
-        1,
-        None,
-        (),
-        canary_planes(card.canary.seed),
-        CANARY_UM_PER_PX,
-        complete=True,
-    )
+    image = canary_image(card.canary.seed)
     expected = OnnxEncoder(bundle, "cpu", 1).embed(image, 1) @ projection.T
     canary = card.canary.model_copy(
         update={

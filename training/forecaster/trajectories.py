@@ -20,12 +20,12 @@ from inference.tissue.ranked_measures import ranked_values
 from schemas.errors import ConfigError
 from schemas.plate_map import Group
 from schemas.trajectory import Representation, Trajectories
-from schemas.well_image import VisitKey, WellImage
 from simulation.kinds import Layout
 from simulation.microscope import VirtualMicroscope
-from simulation.plate import WellPlan, plan_plate
+from simulation.plate import plan_plate
 from store.sql_store import SqlStore
 from training.data.seeds import FIRST_TRAINING_SEED
+from training.evaluation.virtual_images import virtual_image
 
 FEWEST_WELLS = 4
 """Fewest untreated wells of a plate; among fewer, a well decides its own reference."""
@@ -200,7 +200,7 @@ def _image_virtual_plate(
     embedding, measures = np.empty((len(wells), len(days), embedder.dimension), np.float32), []
     for row, plan in enumerate(wells):
         for column, day in enumerate(days):
-            image = _virtual_well_image(scope, plan, day)
+            image = virtual_image(scope, plan, day)
             quality = assess(image.planes)
             sharpest = image.planes[quality.sharpest_plane]
             embedding[row, column] = embedder.embed(image, quality.sharpest_plane)
@@ -221,22 +221,6 @@ def _image_virtual_plate(
     )
     aside.rename(files[seed])
     return seed
-
-
-def _virtual_well_image(scope: VirtualMicroscope, plan: WellPlan, day: int) -> WellImage:
-    """Return the image of a virtual well as the drop folder source reads it, white = 65535."""
-    planes = (
-        scope.render(plan, day).planes.astype(np.uint32) * 65535 // scope.conditions.white
-    ).astype(np.uint16)
-    return WellImage(
-        VisitKey(scope.plate.name, plan.well, f"day{day:02d}"),
-        day,
-        scope.plate.taken_at(plan, day),
-        (),
-        planes,
-        scope.um_per_px,
-        complete=True,
-    )
 
 
 def _load_virtual_plate(
