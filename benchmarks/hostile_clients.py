@@ -20,18 +20,16 @@ from pathlib import Path
 
 import zmq
 
-from tests.running_messages import RunningMessages, ask, client, frame, raw_client, raw_connection
+from tests.running_messages import (
+    UNREAD,
+    RunningMessages,
+    ask,
+    client,
+    frame,
+    raw_client,
+    raw_connection,
+)
 
-UNREAD = """
-import os, sys, time, zmq
-socket = zmq.Context().socket(zmq.DEALER)
-socket.sndhwm, socket.rcvhwm = 0, 1
-socket.connect(sys.argv[1])
-for _ in range(5000):
-    socket.send(b'{"kind":"replay","after":0}')
-time.sleep(2)
-os._exit(0)
-"""
 FLOOD = """
 import contextlib, sys, time, zmq
 socket = zmq.Context().socket(zmq.DEALER)

@@ -33,6 +33,7 @@ from daemon.jobs.simulate import write_virtual_microscope
 from simulation.kinds import Mechanism
 from simulation.plate import READOUT_DAY
 from simulation.world import World, WorldFile
+from tests.microscope_folder import MicroscopeFolder
 
 DAYS = range(1, READOUT_DAY + 1)
 KINDS = ("stalled", "displaced")
@@ -68,7 +69,7 @@ http = ""
 
 
 @dataclass
-class TenDays:
+class TenDays(MicroscopeFolder):
     """A folder with a virtual microscope whose devices are those of this benchmark."""
 
     folder: Path
@@ -99,16 +100,6 @@ class TenDays:
         rest = _REST.format(channel=CHANNEL, events=events, requests=requests)
         config.write_text(config.read_text().replace(section, microscope) + rest)
         return cls(folder, world, np.random.default_rng(arguments.seed))
-
-    @property
-    def plate(self) -> str:
-        """The id of the plate."""
-        return next(iter(self.world.scopes))
-
-    @property
-    def wells(self) -> list[str]:
-        """The wells of the plate."""
-        return [plan.well for plan in self.world.scopes[self.plate].plate.wells]
 
     def plan_fault(self, day: int) -> None:
         """Plan a lost step on a culture day on the way to a random well."""

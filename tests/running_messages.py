@@ -23,6 +23,17 @@ from store.sql_store import SqlStore
 from tests import samples
 
 TIMEOUT_S = 40.0
+UNREAD = """
+import os, sys, time, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.sndhwm, socket.rcvhwm = 0, 1
+socket.connect(sys.argv[1])
+for _ in range(5000):
+    socket.send(b'{"kind":"replay","after":0}')
+time.sleep(2)
+os._exit(0)
+"""
+"""Program of a client that requests 5,000 replays at an address and reads none of them."""
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
 

@@ -35,6 +35,8 @@ from tests.samples import (
     ENCODER_ID,
     NOW,
     PLATE,
+    file_version,
+    observation,
     observation_data,
 )
 
@@ -66,6 +68,20 @@ def close_plate(store: SqlStore, plate: str, at: datetime = NOW) -> None:
 
 def add(store: AnyStore, of: Observation) -> int:
     return store.add_observation(of, observation_data(of, store.next_version(of.key)))
+
+
+def add_image(
+    store: SqlStore, well: str, at: datetime, plate: str = PLATE, jpeg: bytes = b"\xff\xd8\xff"
+) -> int:
+    """Store an image with a picture at a time, and return the number of its message."""
+    image = observation(
+        well,
+        plate=plate,
+        seed=ord(well[2]),
+        received_at=at,
+        files=(file_version(f"{plate}/{well}.tif"),),
+    )
+    return store.add_observation(image, observation_data(image), jpeg)
 
 
 def same(one: Observation, other: Observation) -> bool:

@@ -10,9 +10,6 @@ from tests.samples import (
     NOW,
     PLATE,
     assay,
-    file_version,
-    observation,
-    observation_data,
     plate_map,
     ranking,
     ranking_data,
@@ -20,24 +17,11 @@ from tests.samples import (
     rejected_data,
     status_data,
 )
-from tests.stored import Opener, close_plate
+from tests.stored import Opener, add_image, close_plate
 
-JPEG = b"\xff\xd8\xff"
 OLD = NOW - timedelta(days=100)
 SINCE = NOW - timedelta(days=30)
 ALL = 1_000_000  # a number that no message has
-
-
-def add_image(store: SqlStore, well: str, at: datetime, plate: str = PLATE) -> int:
-    """Store an image with a picture, and return the number of its message."""
-    image = observation(
-        well,
-        plate=plate,
-        seed=ord(well[2]),
-        received_at=at,
-        files=(file_version(f"{plate}/{well}.tif"),),
-    )
-    return store.add_observation(image, observation_data(image), JPEG)
 
 
 def add_ranking(store: SqlStore, at: datetime, plate: str = PLATE, **changes: object) -> int:

@@ -17,7 +17,6 @@ from tests.samples import (
     NOW,
     PLATE,
     assay,
-    file_version,
     observation,
     observation_data,
     plate_map,
@@ -29,7 +28,7 @@ from tests.samples import (
     specimen_ranking,
     status_data,
 )
-from tests.stored import Opener, execute, observed, same
+from tests.stored import Opener, add_image, execute, observed, same
 
 JPEG = b"\xff\xd8\xff" + bytes(100)
 OLD = NOW - timedelta(days=100)
@@ -44,11 +43,7 @@ def fill(store: SqlStore) -> None:
         (PLATE, "B03", NOW),
         ("PDAC 7", "B02", OLD),
     ):
-        path = f"{plate}/{well}.tif"
-        image = observation(
-            well, plate=plate, seed=ord(well[2]), received_at=at, files=(file_version(path),)
-        )
-        store.add_observation(image, observation_data(image), JPEG)
+        add_image(store, well, at, plate, JPEG)
     refused = rejected("notes.tif")
     store.add_rejected(refused, rejected_data(refused), OLD)
     store.add_ranking(ranking(), ranking_data(ranking()))

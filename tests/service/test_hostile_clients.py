@@ -20,6 +20,7 @@ from daemon.messaging.access import MAX_CONNECTIONS
 from daemon.messaging.serving_process import MAX_DATA_BYTES
 from schemas.messages import AlertData, AlertKind
 from tests.running_messages import (
+    UNREAD,
     RunningMessages,
     ask,
     client,
@@ -339,18 +340,6 @@ def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_
         assert store.published_through() == store.last_sequence()
 
 
-ATTACK = """
-import os, sys, time, zmq
-socket = zmq.Context().socket(zmq.DEALER)
-socket.sndhwm, socket.rcvhwm = 0, 1
-socket.connect(sys.argv[1])
-for _ in range(5000):
-    socket.send(b'{"kind":"replay","after":0}')
-time.sleep(2)
-os._exit(0)
-"""
-
-
 def attackable(service: ServiceProcess) -> tuple[str, str]:
     """Let a service listen on TCP ports, and return the addresses of events and requests."""
     text = service.config.read_text()
@@ -374,7 +363,7 @@ def test_a_service_with_a_ranked_plate_survives_unread_replays_garbage_and_an_un
         ranked_copy.wait_for(lambda: ask(requests, timeout_s=1.0, kind="status"))
         (sockets,) = socket_processes(process.pid)
         memory = LargestMemory(psutil.Process(process.pid), sockets)
-        with subprocess.Popen([sys.executable, "-c", ATTACK, requests]) as unread:
+        with subprocess.Popen([sys.executable, "-c", UNREAD, requests]) as unread:
             send_garbage(events, requests)
         send_unfinished_message(requests, UNFINISHED_BYTES, memory.measure)
         memory.measure()
