@@ -43,7 +43,7 @@ class RunningMessages:
     def __init__(self, folder: Path, **changes: Any) -> None:  # noqa: ANN401 - any settings
         events, requests = free_ports(2)
         self._store_file = folder / "messages.sqlite"
-        settings = {
+        settings: dict[str, Any] = {
             "events": f"tcp://127.0.0.1:{events}",
             "requests": f"tcp://127.0.0.1:{requests}",
             "store_url": f"sqlite:///{self._store_file}",
