@@ -15,7 +15,7 @@ from scipy.ndimage import find_objects
 
 from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
-from inference.tissue.masks import centre_of_mass, dilate_mask, label_parts, select_parts
+from inference.tissue.masks import centre_of_mass, dilate_mask, label_parts, positions, select_parts
 from inference.tissue.quantiles import quantiles
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
@@ -171,7 +171,7 @@ def _part_areas(mask: Mask) -> npt.NDArray[np.float64]:
 
 def _offsets(mask: Mask, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the offsets, (2, n) x and y, of the pixels of a mask from a point."""
-    y, x = np.nonzero(mask)
+    y, x = positions(mask)
     return np.stack([x - centre[0], y - centre[1]])
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.bodies import separate_bodies
-from inference.tissue.masks import centre_of_mass, fill_holes
+from inference.tissue.masks import centre_of_mass, fill_holes, positions
+from inference.tissue.quantiles import quantiles
 
 Mask = npt.NDArray[np.bool_]
 
@@ -42,9 +43,10 @@ class PieceMeasures:
         """Area of all pieces."""
         return float(sum(self.areas_px))
 
-    def diameter_px(self, quantile: float) -> float:
-        """Return a quantile of the diameters of discs with the areas of the pieces."""
-        return float(2 * np.sqrt(np.quantile(self.areas_px, quantile) / np.pi))
+    def diameters_px(self, *shares: float) -> list[float]:
+        """Return quantiles of the diameters of discs with the areas of the pieces."""
+        areas = quantiles(np.array(self.areas_px), *shares)
+        return [float(2 * np.sqrt(area / np.pi)) for area in areas]
 
 
 def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> DebrisMeasures:
@@ -52,13 +54,13 @@ def measure_debris(debris: Mask, centre_px: tuple[float, float] | None) -> Debri
 
     In an empty well, without a centre, the spread is relative to the centre of the debris.
     """
-    points = cv2.findNonZero(debris.view(np.uint8))
-    if points is None:
+    if not debris.any():
         return DebrisMeasures(0, 0.0, None)
     count = cv2.connectedComponents(debris.view(np.uint8), connectivity=8)[0] - 1
-    x_y = points.reshape(-1, 2).astype(np.float64)
-    away = x_y - (x_y.mean(axis=0) if centre_px is None else np.array(centre_px))
-    return DebrisMeasures(count, float(len(x_y)), float(np.sqrt(np.mean(away**2) * 2)))
+    y, x = positions(debris)
+    centre = (x.mean(), y.mean()) if centre_px is None else centre_px
+    spread = float(np.sqrt(np.mean((x - centre[0]) ** 2 + (y - centre[1]) ** 2)))
+    return DebrisMeasures(count, float(len(x)), spread)
 
 
 def measure_pieces(body: Mask) -> PieceMeasures:

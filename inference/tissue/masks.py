@@ -15,8 +15,22 @@ _LARGEST_ELLIPSE_PX, _LARGEST_BALL_PX = 4.5, 10.0
 Beyond them a distance transform is faster than a structuring element.
 """
 _SMALL_PX = 2.5  # a smaller structuring element takes less time than a bounding box
+_WIDE_BOX = 0.7  # of the image
 _FEW_PARTS = 6  # so many comparisons take less time than looking up each label
+_FASTEST_LABELS = {4: cv2.CCL_SAUF, 8: cv2.CCL_SPAGHETTI}  # algorithm by connectivity
 _STRAIGHT_STEP = 0.955  # of the 3 × 3 chamfer distance (Borgefors, CVGIP 34, 344, 1986)
+
+
+def box_around(mask: Bools, margin_px: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box with a margin, inside the image.
+
+    The bounding box of an empty mask is empty, and at the first pixel.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (
+        slice(max(y - margin_px, 0), y + height + margin_px),
+        slice(max(x - margin_px, 0), x + width + margin_px),
+    )
 
 
 def dilate_mask(mask: Bools, radius_px: float) -> Bools:
@@ -24,7 +38,7 @@ def dilate_mask(mask: Bools, radius_px: float) -> Bools:
     if radius_px < _SMALL_PX:
         return _dilate(mask, radius_px)
     extended = np.zeros_like(mask)
-    box = _box(mask, int(radius_px) + 2)
+    box = box_around(mask, int(radius_px) + 2)
     extended[box] = _dilate(mask[box], radius_px)
     return extended
 
@@ -37,7 +51,7 @@ def erode_mask(mask: Bools, radius_px: float) -> Bools:
     if radius_px < _SMALL_PX:
         return _erode(mask, radius_px)
     eroded = np.zeros_like(mask)
-    box = _box(mask, 1)
+    box = box_around(mask, 1)
     eroded[box] = _erode(mask[box], radius_px)
     return eroded
 
@@ -60,23 +74,20 @@ def _erode(mask: Bools, radius_px: float) -> Bools:
     return np.asarray(cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3) > radius_px)
 
 
-def _box(mask: Bools, margin_px: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a mask's bounding box with a margin, inside the image."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return (
-        slice(max(y - margin_px, 0), y + height + margin_px),
-        slice(max(x - margin_px, 0), x + width + margin_px),
-    )
-
-
 def close_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask with gaps filled that are too narrow for a disc of this radius."""
-    return erode_mask(dilate_mask(mask, radius_px), radius_px)
+    closed = np.zeros_like(mask)
+    box = box_around(mask, int(radius_px) + 2)
+    closed[box] = _erode(_dilate(mask[box], radius_px), radius_px)
+    return closed
 
 
 def open_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask without the parts that are too narrow for a disc of this radius."""
-    return dilate_mask(erode_mask(mask, radius_px), radius_px)
+    opened = np.zeros_like(mask)
+    box = box_around(mask, 1)
+    opened[box] = _dilate(_erode(mask[box], radius_px), radius_px)
+    return opened
 
 
 def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
@@ -85,14 +96,14 @@ def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
     The border of the image does not count as outside.
     """
     depth = np.zeros(mask.shape, np.float32)
-    box = _box(mask, 1)
+    box = box_around(mask, 1)
     depth[box] = cv2.distanceTransform(mask[box].view(np.uint8), cv2.DIST_L2, 3)
     return depth
 
 
 def fill_holes(mask: Bools) -> Bools:
     """Return the mask with all pixels filled that cannot be reached from outside the image."""
-    box = _box(mask, 1)
+    box = box_around(mask, 1)
     free = cv2.copyMakeBorder((~mask[box]).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(free, None, (0, 0), 2)
     filled = np.zeros_like(mask)
@@ -100,23 +111,25 @@ def fill_holes(mask: Bools) -> Bools:
     return filled
 
 
-def fill_convex_holes(mask: Bools, min_solidity: float) -> Bools:
+def fill_convex_holes(mask: Bools, min_solidity: float, small_px: float = 0.0) -> Bools:
     """Return the mask with the holes filled that are nearly convex, as the inside of a ring is.
 
     The gap between bodies that touch each other is concave and stays open. ``min_solidity`` is the
-    smallest ratio of a hole's area to the area of its convex hull.
+    smallest ratio of a hole's area to the area of its convex hull. Holes of fewer than ``small_px``
+    pixels are filled whatever their shape.
     """
-    filled = mask.copy()
     holes = fill_holes(mask) & ~mask
     if not holes.any():
-        return filled
+        return mask.copy()
     labels, area = label_openings(holes)
-    for label, window in enumerate(find_objects(labels), start=1):
-        hole = labels[window] == label
-        hull = cv2.convexHull(cv2.findNonZero(hole.view(np.uint8)))
-        if area[label] >= min_solidity * _covered_area(hull):
-            filled[window] |= hole
-    return filled
+    is_filled = area < small_px
+    if not is_filled[1:].all():
+        for label, window in enumerate(find_objects(labels), start=1):
+            if not is_filled[label]:
+                hole = (labels[window] == label).view(np.uint8)
+                hull_px = _covered_area(cv2.convexHull(cv2.findNonZero(hole)))
+                is_filled[label] = area[label] >= min_solidity * hull_px
+    return mask | select_parts(labels, is_filled)
 
 
 def fill_lumens(mask: Bools, min_solidity: float) -> Bools:
@@ -164,6 +177,22 @@ def median_solidity(mask: Bools, min_share: float) -> float:
     return float(np.median((area / hulls)[area >= min_share * area.max()]))
 
 
+def covered_share(mask: Bools) -> float:
+    """Return the share of the pixels of a mask, of any shape, that are True; 0 without pixels."""
+    # It takes a tenth of the time of the mean of a boolean array.
+    return np.count_nonzero(mask) / max(mask.size, 1)
+
+
+def positions(mask: Bools) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the rows and the columns of the pixels of a mask, each (pixels,), row by row.
+
+    It is ``np.nonzero(mask)`` in a third of the time.
+    """
+    pixels = np.flatnonzero(mask)
+    rows = pixels // max(mask.shape[1], 1)
+    return rows, pixels - rows * mask.shape[1]
+
+
 def centre_of_mass(mask: Bools) -> tuple[float, float]:
     """Return the centre of mass, x and y in pixels, of a mask that is not empty."""
     moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
@@ -177,16 +206,13 @@ def label_parts(mask: Bools) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int3
     columns of the statistics are OpenCV's ``CC_STAT_LEFT``, ``_TOP``, ``_WIDTH``, ``_HEIGHT`` and
     ``_AREA``.
     """
-    # Labels are given in the order of blocks of 2 × 2 pixels, so the box begins at a block.
-    rows, columns = _box(mask, 1)
-    box = slice(rows.start // 2 * 2, rows.stop), slice(columns.start // 2 * 2, columns.stop)
+    box = _box_of_blocks(mask)
     # This algorithm gives the same parts as OpenCV's default in half of the time.
     _, found, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
         mask[box].view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
     )
-    labels = np.zeros(mask.shape, np.int32)
-    labels[box] = found
-    stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] += (box[1].start, box[0].start)
+    labels = _in_image(np.asarray(found, np.int32), box, mask.shape)
+    stats[1:, : cv2.CC_STAT_TOP + 1] += (box[1].start, box[0].start)
     stats[0] = (0, 0, *mask.shape[::-1], mask.size - stats[1:, cv2.CC_STAT_AREA].sum())
     return labels, np.asarray(stats, np.int32)
 
@@ -199,10 +225,38 @@ def label_areas(
     Label 0 is outside the mask, and its area is 0. ``connectivity`` is 4 if pixels of one part
     touch each other at a side, and 8 if they touch at a side or a corner.
     """
+    box = _box_of_blocks(mask)
+    inside = mask[box]
     # OpenCV's functions with statistics take two to six times as long.
-    count, found = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
-    labels = np.asarray(found, np.int32)
-    return labels, np.bincount(labels[mask], minlength=count)
+    count, found = cv2.connectedComponentsWithAlgorithm(
+        inside.view(np.uint8), connectivity, cv2.CV_32S, _FASTEST_LABELS[connectivity]
+    )
+    labels = _in_image(np.asarray(found, np.int32), box, mask.shape)
+    return labels, np.bincount(found[inside], minlength=count)
+
+
+def _box_of_blocks(mask: Bools) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's bounding box, which begins at an even row and column.
+
+    OpenCV gives labels in the order of blocks of 2 × 2 pixels. In this box they have the order of
+    the whole image. In place of a wide box, the whole image is returned, because labels of a box
+    must be copied.
+    """
+    rows, columns = box_around(mask, 1)
+    if (rows.stop - rows.start) * (columns.stop - columns.start) > _WIDE_BOX * mask.size:
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    return slice(rows.start // 2 * 2, rows.stop), slice(columns.start // 2 * 2, columns.stop)
+
+
+def _in_image(
+    found: npt.NDArray[np.int32], box: tuple[slice, slice], shape: tuple[int, ...]
+) -> npt.NDArray[np.int32]:
+    """Return the labels found in a box as a map of a whole image of a shape, (H, W)."""
+    if found.shape == shape:
+        return found
+    labels = np.zeros(shape, np.int32)
+    labels[box] = found
+    return labels
 
 
 def label_openings(

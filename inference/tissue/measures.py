@@ -119,6 +119,7 @@ def _measure_body(
     outline = measure_outline(pieces.largest)
     downscaled = downscale_plane(plane, segmentation, um_per_px)
     density, dispersal = measure_density(downscaled), measure_dispersal(downscaled)
+    diameters = pieces.diameters_px(*(percent / 100 for percent in _PERCENTS))
     sizes = {
         "perimeter": outline.perimeter_px,
         "equivalent_diameter": float(2 * np.sqrt(pieces.area_px / np.pi)),
@@ -129,7 +130,8 @@ def _measure_body(
         "largest_area": pieces.areas_px[0],
         "hole_area": pieces.hole_area_px,
         **{
-            f"piece_diameter_q{percent}": pieces.diameter_px(percent / 100) for percent in _PERCENTS
+            f"piece_diameter_q{percent}": diameter_px
+            for percent, diameter_px in zip(_PERCENTS, diameters, strict=True)
         },
     }
     return sizes, {

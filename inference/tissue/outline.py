@@ -43,11 +43,9 @@ def measure_outline(piece: npt.NDArray[np.bool_]) -> OutlineMeasures:
     area = moments["m00"]
     diameter = 2 * np.sqrt(area / np.pi)
     major, minor = _axes(moments)
-    fine, coarse = (
-        _smooth_outline(
-            contour.reshape(-1, 2).astype(np.float64), max(share * diameter, _MIN_SMOOTHING_PX)
-        )
-        for share in (_SMOOTHING_SHARE, _SHAPE_SHARE)
+    fine, coarse = _smooth_outlines(
+        contour.reshape(-1, 2).astype(np.float64),
+        [max(share * diameter, _MIN_SMOOTHING_PX) for share in (_SMOOTHING_SHARE, _SHAPE_SHARE)],
     )
     # Moving a closed curve outwards by d adds 2πd to its length; here d is half a pixel.
     perimeter = float(np.abs(np.diff(fine, append=fine[:1])).sum() + np.pi)
@@ -80,15 +78,19 @@ def _axes(moments: dict[str, float] | cv2.typing.Moments) -> tuple[float, float]
     return float(major), float(minor)
 
 
-def _smooth_outline(points: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.complex128]:
-    """Return a closed outline as 1024 complex numbers x + iy, smoothed except its first harmonic.
+def _smooth_outlines(
+    points: npt.NDArray[np.float64], sigmas_px: list[float]
+) -> list[npt.NDArray[np.complex128]]:
+    """Return a closed outline as 1024 complex numbers x + iy, smoothed by each of several filters.
+
+    The first harmonic is not smoothed.
 
     Parameters
     ----------
     points
         Points of the outline, (n, 2) x and y.
-    sigma_px
-        Standard deviation of the Gaussian along the outline.
+    sigmas_px
+        Standard deviations of the Gaussians along the outline.
     """
     closed = np.vstack([points, points[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
@@ -97,8 +99,8 @@ def _smooth_outline(points: npt.NDArray[np.float64], sigma_px: float) -> npt.NDA
         np.interp(at, along, closed[:, 0]) + 1j * np.interp(at, along, closed[:, 1]), np.complex128
     )
     if along[-1] == 0:  # one pixel
-        return outline
+        return [outline] * len(sigmas_px)
     frequencies = np.fft.fftfreq(_POINTS, d=along[-1] / _POINTS)  # per pixel
-    kept = np.exp(-0.5 * (2 * np.pi * frequencies * sigma_px) ** 2)
-    kept[[0, 1, -1]] = 1
-    return np.asarray(np.fft.ifft(np.fft.fft(outline) * kept))
+    kept = np.exp(-0.5 * (2 * np.pi * np.outer(sigmas_px, frequencies)) ** 2)
+    kept[:, [0, 1, -1]] = 1
+    return list(np.fft.ifft(np.fft.fft(outline) * kept))
