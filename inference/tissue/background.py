@@ -4,10 +4,13 @@ First a smooth polynomial surface is fitted to the logarithm of the light. Then 
 the free field around the tissue.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference.tissue.masks import covered_share
 from inference.tissue.quantiles import quantiles
 
 _BLOCKS = 32  # per side of the image; the surface is fitted to their means
@@ -26,6 +29,7 @@ _WEIGHT_BELOW_ENVELOPE = 0.01  # relative to a block above it
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
 
 _Y, _X = np.mgrid[-1 : 1 : _BLOCKS * 1j, -1 : 1 : _BLOCKS * 1j]
 _POWERS = [(power, total - power) for total in range(4) for power in range(total + 1)]
@@ -36,17 +40,18 @@ _TERMS_UP_TO = [np.ascontiguousarray(_TERMS[:, :count].T) for count in (1, 3, 6,
 """Terms of each order and all lower ones, (terms, blocks)."""
 
 
-def fit_light_surface(
-    log_light: Floats, texture: Floats, field: Bools, *, from_above: bool = False
-) -> Floats:
-    """Return the log light without tissue, (h, w), fitted to maps of log light, texture and field.
+@dataclass(frozen=True, eq=False)
+class LightBlocks:
+    """Blocks of an image to which a surface of light is fitted; arrays are (blocks,)."""
 
-    It is a surface of third order. The fit is robust. A block of the image has less weight the more
-    texture it has and the farther it is from the surface. A dark block, which may be tissue, loses
-    weight sooner.
+    level: Numbers  # mean log light inside the well
+    is_inside: Bools  # at least half of the block is inside the well
+    prior: Numbers  # weight, which is less the more texture a block has; 0 outside the well
+    shape: tuple[int, ...]  # of the image
 
-    The fit starts from the mean light, or from the brightest light (``from_above``). The mean light
-    is that of the tissue if tissue covers more than about half of the field.
+
+def measure_blocks(log_light: Floats, texture: Floats, field: Bools) -> LightBlocks:
+    """Return the LightBlocks of an image.
 
     Parameters
     ----------
@@ -56,33 +61,57 @@ def fit_light_surface(
         Local contrast, (h, w).
     field
         Pixels inside the well, (h, w).
+    """
+    known = field.astype(np.float32)
+    inside = block_means(known).ravel()
+    level = block_means(log_light * known).ravel() / np.maximum(inside, 1e-3)
+    is_inside = inside > 0.5  # noqa: PLR2004 - half a block
+    rough = block_means(texture).ravel()
+    usual = quantiles(rough[is_inside], 0.3)[0] + 1e-4
+    prior = np.where(is_inside, 1 / (1 + (rough / (3 * usual)) ** 4), 0)
+    return LightBlocks(
+        level.astype(np.float64), is_inside, prior.astype(np.float64), log_light.shape
+    )
+
+
+def fit_light_surface(blocks: LightBlocks, *, from_above: bool = False) -> Floats:
+    """Return the log light without tissue, (h, w), fitted to the blocks of an image.
+
+    It is a surface of third order. The fit is robust. A block has less weight the more texture it
+    has and the farther it is from the surface. A dark block, which may be tissue, loses weight
+    sooner.
+
+    The fit starts from the mean light, or from the brightest light (``from_above``). The mean light
+    is that of the tissue if tissue covers more than about half of the field.
+
+    Parameters
+    ----------
+    blocks
+        The LightBlocks of the image.
     from_above
         Whether the fit starts as the upper envelope of the light: an expectile regression (Newey &
         Powell, Econometrica 55, 819, 1987).
     """
-    inside = block_means(field.astype(np.float32)).ravel()
-    level = (block_means(np.where(field, log_light, 0)).ravel() / np.maximum(inside, 1e-3)).astype(
-        np.float64
-    )
-    rough = block_means(texture).ravel()
-    usual = quantiles(rough[inside > 0.5], 0.3)[0] + 1e-4  # noqa: PLR2004 - half a block
-    prior = np.where(inside > 0.5, 1 / (1 + (rough / (3 * usual)) ** 4), 0).astype(np.float64)  # noqa: PLR2004 - half a block
+    level, prior = blocks.level, blocks.prior
     weight = prior
     for _ in range(_ENVELOPE_ROUNDS if from_above else 0):
         residual = level - _weighted_surface(level, weight, order=1)
         weight = prior * np.where(residual > 0, 1.0, _WEIGHT_BELOW_ENVELOPE)
     surface = level
-    for highest in _ORDERS:
-        covered = from_above and float((weight > 0.5)[inside > 0.5].mean())  # noqa: PLR2004 - half of a weight, half a block
-        order = min(highest, 1) if from_above and covered < _MIN_COVER else highest
+    for number, highest in enumerate(_ORDERS):
+        if number:
+            residual = level - surface
+            spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3
+            relative = residual / np.where(residual < 0, 2 * spread, 4 * spread)
+            weight = prior / (1 + relative * relative) ** 2
+        order = highest
+        if from_above:
+            covered = covered_share((weight > 0.5)[blocks.is_inside])  # noqa: PLR2004 - half of a weight
+            order = highest if covered >= _MIN_COVER else 1
         surface = _weighted_surface(level, weight, order)
-        residual = level - surface
-        spread = weighted_robust_deviation(residual, weight if from_above else prior) + 3e-3
-        relative = residual / np.where(residual < 0, 2 * spread, 4 * spread)
-        weight = prior / (1 + relative * relative) ** 2
     fitted = surface.reshape(_BLOCKS, _BLOCKS).astype(np.float32)
     return np.asarray(
-        cv2.resize(fitted, log_light.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
+        cv2.resize(fitted, blocks.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32
     )
 
 
@@ -115,11 +144,10 @@ def refine_light_surface(
         Range of the local mean; farther than this from free pixels the surface is unchanged.
     """
     small = tuple(max(length // 4, 8) for length in log_light.shape[::-1])
-    weight = cv2.resize(free.astype(np.float32), small, interpolation=cv2.INTER_AREA)
-    difference = cv2.resize(
-        np.where(free, log_light - surface, np.float32(0)),
-        small,
-        interpolation=cv2.INTER_AREA,
+    known = free.astype(np.float32)
+    weight, difference = (
+        cv2.resize(each, small, interpolation=cv2.INTER_AREA)
+        for each in (known, (log_light - surface) * known)
     )
     # Maps are four times smaller: the near mean has the given reach, the far mean twice the reach.
     near, far = (
@@ -141,9 +169,10 @@ def weighted_robust_deviation(
 
     The factor 1.4826 holds for a normal distribution with mean 0.
     """
-    order = np.argsort(np.abs(values))
-    total = np.cumsum(weight[order])
-    middle = order[int(np.searchsorted(total, total[-1] / 2))]
+    # Methods of arrays take less time than functions of NumPy, and this is called in each round.
+    order = np.abs(values).argsort()
+    total = weight.take(order).cumsum()
+    middle = order[total.searchsorted(total[-1] / 2)]
     return float(abs(values[middle]) * 1.4826)
 
 

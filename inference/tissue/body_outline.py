@@ -12,17 +12,15 @@ import numpy.typing as npt
 
 from inference.tissue.candidate_regions import MIN_LUMEN_SOLIDITY
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane
-from inference.tissue.fibres import find_attached_fibres, find_fibres
+from inference.tissue.fibres import find_attached_fibres, label_without_fibres
 from inference.tissue.masks import (
+    box_around,
     close_mask,
     dilate_mask,
     erode_mask,
     fill_convex_holes,
-    fill_holes,
     fill_lumens,
     label_areas,
-    label_openings,
-    label_parts,
     median_solidity,
     open_mask,
     resize_mask,
@@ -71,7 +69,8 @@ class BodyOutline:
     """Body of the tissue in the working plane, and the light at its outline."""
 
     body: Bools  # (H, W)
-    limit: Floats  # (H, W): transmitted share at the outline; 0 far from the body
+    limit: Floats  # (h, w): transmitted share at the outline, in the window around the body
+    window: tuple[slice, slice]
 
     def cover(self, body: Bools, transmitted: Floats) -> npt.NDArray[np.uint8]:
         """Return the position of each pixel relative to the outline of a body, (H, W).
@@ -90,12 +89,11 @@ class BodyOutline:
         cover = np.asarray(body.view(np.uint8) * np.uint8(255))
         if not body.any():
             return cover
-        box = _bounding_box(self.limit > 0, body.shape)
-        limit = self.limit[box]
-        below = (limit - transmitted[box]) / (1 - limit)  # 0 at the outline, -1 outside
+        limit, window = self.limit, self.window
+        below = (limit - transmitted[window]) / (1 - limit)  # 0 at the outline, -1 outside
         light = cv2.convertScaleAbs(np.clip(below + 1, 0, 2), alpha=127.5)
-        agrees = (light > HALF_COVERED) == body[box]
-        cover[box] = np.where(agrees, light, cover[box])
+        agrees = (light > HALF_COVERED) == body[window]
+        cover[window] = np.where(agrees, light, cover[window])
         return cover
 
 
@@ -128,7 +126,8 @@ def outline_body(
     """
     tissue = chosen.tissue
     if not tissue.any():
-        return BodyOutline(np.zeros(transmitted.shape, dtype=bool), np.zeros_like(transmitted))
+        nowhere = np.zeros(transmitted.shape, dtype=bool)
+        return BodyOutline(nowhere, transmitted, (slice(None), slice(None)))
     if chosen.many:
         return _outline_small_bodies(transmitted, dark, coarse, tissue)
     return _outline_one_tissue(transmitted, dark, coarse, chosen, edge)
@@ -180,12 +179,13 @@ def _outline_one_tissue(
     near = dilate_mask(tissue, _BAND_PX)
     reachable = dilate_mask(tissue, _CHAIN_REACH_PX) & resize_mask(dark, near.shape)
     box = _bounding_box(near | reachable, shape)
-    outline = np.where(near, _outline_light(coarse, tissue, edge), np.exp(-coarse.dark_limit))
-    limit = enlarge(np.asarray(outline, np.float32), shape)[box]
+    limit = enlarge(_outline_light(coarse, tissue, near, edge), shape)[box]
     covered = (transmitted[box] < limit) & (dark | resize_mask(near, shape))[box]
     inside = erode_mask(tissue, 2 * TEXTURE_BLUR_PX + edge.width_px) & coarse.differs
     covered |= without_wide_gaps(resize_mask(inside, shape)[box], transmitted[box], max(shape))
-    part = _fill_interior(close_mask(covered, scale), max(shape))
+    # The pale middle of tissue is round, and bright grains are small. Gaps are neither.
+    grain_px = (_MAX_GRAIN_SHARE * max(shape)) ** 2
+    part = fill_convex_holes(close_mask(covered, scale), MIN_LUMEN_SOLIDITY, grain_px)
     if Unsure.FAINT not in chosen.doubts and not _is_compact(tissue):
         part &= ~find_narrow_gaps(transmitted[box], limit)
     seeds = resize_mask(erode_mask(tissue, _MIN_INSIDE_PX), shape)[box]
@@ -219,7 +219,7 @@ def _fragments(light: Floats, dark: Bools, body: Bools, scale: float) -> Bools:
     scale
         Number of pixels per reduced pixel.
     """
-    labels, stats = label_parts(dark & ~find_fibres(dark))
+    labels, stats = label_without_fibres(dark)
     density = 1 - light
     usual = float(np.median(density[body]))
     kept = stats[:, cv2.CC_STAT_AREA] > np.pi * (_LOOSE_CELL_RADIUS_PX * scale) ** 2
@@ -238,9 +238,9 @@ def _in_plane(
     part: Bools, limit: Floats, box: tuple[slice, slice], shape: tuple[int, ...]
 ) -> BodyOutline:
     """Return the BodyOutline in a plane of a shape from maps of a box, (h, w)."""
-    outline = BodyOutline(np.zeros(shape, dtype=bool), np.zeros(shape, np.float32))
-    outline.body[box], outline.limit[box] = part, limit
-    return outline
+    body = np.zeros(shape, dtype=bool)
+    body[box] = part
+    return BodyOutline(body, limit, box)
 
 
 def _darkest_nearby(light: Floats, radius_px: float) -> Floats:
@@ -257,22 +257,6 @@ def _is_compact(tissue: Bools) -> bool:
         solidity(tissue) > _MIN_COMPACT_SOLIDITY
         or solidity(open_mask(tissue, _FIBRE_REACH * radius)) > _MIN_SOLIDITY_BESIDE_FIBRE
     )
-
-
-def _fill_interior(covered: Bools, side_px: int) -> Bools:
-    """Return a mask, (h, w), with its holes filled, except wide irregular gaps.
-
-    A gap between pieces that enclose it is irregular. The pale middle of tissue is round, and the
-    bright grains of tissue are small relative to the side of the field.
-    """
-    filled = fill_convex_holes(covered, MIN_LUMEN_SOLIDITY)
-    gaps = fill_holes(filled) & ~filled
-    if not gaps.any():
-        return filled
-    widest = (_MAX_GRAIN_SHARE * side_px) ** 2
-    labels, area = label_openings(gaps)
-    small = area < widest
-    return filled | select_parts(labels, small)
 
 
 def _without_crumbs(body: Bools, crumb_px: float) -> Bools:
@@ -298,15 +282,17 @@ def _bounding_box(mask: Bools, shape: tuple[int, ...]) -> tuple[slice, slice]:
     )
 
 
-def _outline_light(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Floats:
+def _outline_light(coarse: CoarsePlane, tissue: Bools, near: Bools, edge: OutlineEdge) -> Floats:
     """Return, (h, w), the transmitted share half-way between inside and outside of a tissue.
+
+    It is the dark limit of the plane where the mask ``near``, (h, w), of the surroundings is False.
 
     Dark pixels dominate the share inside. Otherwise the outline would be too far out at a dark
     seam with pale surroundings, and at an edge out of focus. A dark core far inside does not count,
     as the outline may be that of a pale mantle.
     """
     reach = float(np.clip(2.5 * edge.width_px, 4, 24))
-    window = _window_around(tissue, _BAND_PX + 3 * reach)
+    window = box_around(tissue, int(np.ceil(_BAND_PX + 3 * reach)))
     body, darkness = tissue[window], coarse.darkness[window]
     transmitted = np.exp(coarse.log_light[window] - coarse.surface[window])
     counted = body
@@ -327,23 +313,14 @@ def _outline_light(coarse: CoarsePlane, tissue: Bools, edge: OutlineEdge) -> Flo
         cv2.GaussianBlur(outside, (0, 0), 4) + np.float32(1e-2)
     )
     limit = np.full(tissue.shape, np.exp(-coarse.dark_limit), np.float32)
-    limit[window] = np.minimum((within + beside) / 2, _palest(coarse))
+    half_way = np.minimum((within + beside) / 2, _palest(coarse))
+    np.copyto(limit[window], half_way, where=near[window])
     return limit
 
 
 def _palest(coarse: CoarsePlane) -> float:
     """Return the largest transmitted share of an outline."""
     return float(np.exp(-coarse.dark_limit / 2))
-
-
-def _window_around(mask: Bools, margin_px: float) -> tuple[slice, slice]:
-    """Return the rows and columns of a mask's bounding box with a margin, inside the image."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    margin = int(np.ceil(margin_px))
-    return (
-        slice(max(y - margin, 0), y + height + margin),
-        slice(max(x - margin, 0), x + width + margin),
-    )
 
 
 def enlarge(image: Floats, shape: tuple[int, ...]) -> Floats:

@@ -15,6 +15,7 @@ from inference.tissue.background import refine_light_surface
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, steepest_nearby, with_surface
 from inference.tissue.masks import (
     close_mask,
+    covered_share,
     depth_of_mask,
     dilate_mask,
     erode_mask,
@@ -117,8 +118,9 @@ class _Regions:
     labels: npt.NDArray[np.int32]
     half_width_px: Numbers
     distance: Floats  # from the outline; the border of the image is no outline
-    edge: Numbers  # this and the next two as in CandidateRegions
-    sharpest_edge: Numbers
+    outline: npt.NDArray[np.int32]  # (pixels,): label of each pixel of the outlines
+    steepest: Floats  # (pixels,): largest slope nearby
+    edge: Numbers  # this and the next as in CandidateRegions
     has_edge: npt.NDArray[np.bool_]
 
     def with_edge(self) -> Bools:
@@ -129,7 +131,8 @@ class _Regions:
 def _edge_slopes(coarse: CoarsePlane, steepest: Floats) -> _EdgeSlopes:
     """Return the _EdgeSlopes of a plane with the steepest slopes nearby, (h, w)."""
     free = (coarse.field & ~dilate_mask(coarse.differs, _FLOOR_MARGIN_PX))[::4, ::4]
-    floor = quantiles(steepest[::4, ::4][free], 0.5)[0] if free.mean() > _MIN_FREE_SHARE else 0.0
+    is_seen = covered_share(free) > _MIN_FREE_SHARE
+    floor = quantiles(steepest[::4, ::4][free], 0.5)[0] if is_seen else 0.0
     return _EdgeSlopes(steepest, floor)
 
 
@@ -229,8 +232,9 @@ def _outline_regions(solid: Bools, slopes: _EdgeSlopes) -> _Regions:
         labels=labels,
         half_width_px=np.array([0.0, *half_width]),
         distance=distance,
+        outline=label,
+        steepest=steepest,
         edge=edge,
-        sharpest_edge=label_quantiles(label, steepest, _SHARPEST, count),
         has_edge=edge > slopes.least,
     )
 
@@ -249,8 +253,10 @@ def _measure_regions(differs: Bools, regions: _Regions, coarse: CoarsePlane) -> 
     """
     labels, half_widths = regions.labels, regions.half_width_px
     count = len(half_widths)
-    pixels = np.flatnonzero(labels)
+    pixels = np.flatnonzero(labels > 0)
     label = labels.take(pixels).astype(np.intp)
+    rows = pixels // labels.shape[1]
+    columns = pixels - rows * labels.shape[1]
     area = np.maximum(np.bincount(label, minlength=count), 1).astype(np.float64)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     darkness, texture = coarse.darkness.take(pixels), coarse.texture.take(pixels)
@@ -272,20 +278,20 @@ def _measure_regions(differs: Bools, regions: _Regions, coarse: CoarsePlane) -> 
         labels=labels,
         area_px=area,
         half_width_px=half_widths,
-        elongation=_elongation(*np.divmod(pixels, labels.shape[1]), label, area),
+        elongation=_elongation(rows, columns, label, area),
         coverage=coverage,
         strength=np.bincount(label, signal, count) / area,
         edge=regions.edge,
-        sharpest_edge=regions.sharpest_edge,
+        sharpest_edge=label_quantiles(regions.outline, regions.steepest, _SHARPEST, count),
         has_edge=regions.has_edge,
         contact_px=contact,
-        is_ring=(is_clear & is_round) | _cut_rings(labels, np.flatnonzero(contact), coarse),
+        is_ring=(is_clear & is_round) | _cut_rings(labels, count, np.flatnonzero(contact), coarse),
         dark_limit=coarse.dark_limit,
     )
 
 
 def _cut_rings(
-    labels: npt.NDArray[np.int32], cut: npt.NDArray[np.intp], coarse: CoarsePlane
+    labels: npt.NDArray[np.int32], count: int, cut: npt.NDArray[np.intp], coarse: CoarsePlane
 ) -> npt.NDArray[np.bool_]:
     """Return, by label, whether a region is the rim of a bubble that the border of the image cuts.
 
@@ -295,18 +301,20 @@ def _cut_rings(
     ----------
     labels
         Labels of the regions, (h, w).
+    count
+        Number of labels.
     cut
         Labels of the regions at the border of the image.
     coarse
         The reduced plane.
     """
-    is_ring = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
-    y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
-    y, x = y.astype(np.float32), x.astype(np.float32)
+    is_ring = np.zeros(count, dtype=bool)
     for label in cut[cut > 0]:
         circle = _fit_circle(labels == label)
         if circle is None:
             continue
+        y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
+        y, x = y.astype(np.float32), x.astype(np.float32)
         middle = np.hypot(x - circle[0], y - circle[1]) < _RING_MIDDLE * circle[2]
         is_ring[label] = (
             middle.any()

@@ -14,10 +14,22 @@ import numpy.typing as npt
 
 from inference.tissue.body_outline import OutlineEdge, enlarge, outline_body
 from inference.tissue.candidate_regions import has_edge, refine_background
-from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, analyse_coarse_plane
+from inference.tissue.coarse_plane import (
+    SIDE_PX,
+    CoarsePlane,
+    analyse_coarse_plane,
+    steepest_nearby,
+)
 from inference.tissue.drops import find_drops
-from inference.tissue.fibres import find_fibres, find_fibres_of_body
-from inference.tissue.masks import dilate_mask, erode_mask, resize_mask
+from inference.tissue.fibres import find_fibres_of_body, label_without_fibres
+from inference.tissue.masks import (
+    box_around,
+    covered_share,
+    dilate_mask,
+    erode_mask,
+    resize_mask,
+    select_parts,
+)
 from inference.tissue.prepared_plane import PreparedPlane, prepare_plane
 from inference.tissue.quantiles import quantiles
 from inference.tissue.tissue_choice import ChosenTissue, choose_tissue
@@ -48,6 +60,7 @@ MIN_CERTAIN_SHARE: Final = 0.35
 Less may be the dark rim of tissue whose middle was taken as background.
 """
 _MIN_TISSUE_SHARE, _FEW_TISSUE_SHARE = 0.1, 0.5  # of a body of fibres and tissue
+_EDGE_REACH_PX = 11  # side of the square around an outline in which its edge is
 _SHARPEST_PARTS = 0.97  # quantile of the slope along the outline
 
 Floats = npt.NDArray[np.float32]
@@ -115,9 +128,11 @@ def _segment_dark_tissue(
         return _refuse(prepared, coarse, shape)
     seam = dilate_mask(resize_mask(body, coarse.field.shape), max(1.0, edge.width_px / 2))
     debris = dark & ~(body | resize_mask(seam, dark.shape))
-    debris &= ~find_fibres(debris)
+    labels, stats = label_without_fibres(debris)
+    debris_px = stats[:, cv2.CC_STAT_AREA]
+    debris &= ~select_parts(labels, debris_px == 0)
     if not chosen.many:
-        drops = find_drops(body, debris, transmitted)
+        drops = find_drops(body, labels, debris_px, transmitted)
         body, debris = body & ~drops, debris & ~drops
     is_reduced = prepared.reduced_shape != shape
     return Segmentation(
@@ -172,11 +187,14 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     """
     if not tissue.any():
         return OutlineEdge(width_px=0.0, blurred=False)
-    transmitted = np.exp(-np.maximum(coarse.darkness, 0))
-    lost = (1 - transmitted) * tissue
+    window = box_around(tissue, _EDGE_REACH_PX // 2 + 1)
+    transmitted = np.exp(-np.maximum(coarse.darkness[window], 0))
+    inside = tissue[window]
+    lost = np.zeros(tissue.shape, np.float32)
+    lost[window] = (1 - transmitted) * inside
     depth = float((lost * lost).sum() / max(float(lost.sum()), 1e-6))
-    steepest = cv2.dilate(coarse.slope * transmitted, np.ones((11, 11), np.uint8))
-    outline = tissue & ~erode_mask(tissue, 2)
+    steepest = steepest_nearby(coarse.slope[window] * transmitted, _EDGE_REACH_PX)
+    outline = inside & ~erode_mask(inside, 2)
     slopes = quantiles(steepest[outline], 0.5, _SHARPEST_PARTS)
     median, sharpest = (depth / max(slope, 1e-6) for slope in slopes)
     return OutlineEdge(
@@ -197,7 +215,7 @@ def _doubts(
     doubts = chosen.doubts
     if coarse.is_rough and Unsure.FAINT not in doubts:
         doubts = (Unsure.FAINT, *doubts)
-    found = np.count_nonzero(body) / body.size
-    if found < MIN_CERTAIN_SHARE * chosen.tissue.mean() and Unsure.FAINT not in doubts:
+    least = MIN_CERTAIN_SHARE * covered_share(chosen.tissue)
+    if covered_share(body) < least and Unsure.FAINT not in doubts:
         doubts = (Unsure.FAINT, *doubts)
     return (*doubts, Unsure.BLURRED) if edge.blurred else doubts

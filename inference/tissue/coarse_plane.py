@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.background import fit_light_surface
+from inference.tissue.background import fit_light_surface, measure_blocks
 from inference.tissue.masks import (
     close_mask,
+    covered_share,
     dilate_mask,
     erode_mask,
     fill_holes,
@@ -147,21 +148,19 @@ class CoarsePlane:
         """True if so much of the field is rougher than its smoothest part that it may be tissue."""
         [smoothest] = quantiles(self.texture[::4, ::4], _SMOOTHEST)
         limit = max(_ROUGH, _FLOOR_IN_SMOOTHEST * smoothest)
-        return bool((self.texture > limit).mean() > _TEXTURED_SHARE)
+        return covered_share(self.texture > limit) > _TEXTURED_SHARE
 
     @property
     def shows_bright_tissue(self) -> bool:
         """True if objects on a dark ground are brighter than it, and little is darker."""
         bright = (self.darkness < -_BRIGHT_TISSUE) & self.field
-        if bright.mean() <= _MIN_BRIGHT_SHARE:
+        if covered_share(bright) <= _MIN_BRIGHT_SHARE:
             return False
         bright = open_mask(bright, _BRIGHT_HALF_WIDTH_PX)
         dark = open_mask((self.darkness > self.dark_limit) & self.field, _BRIGHT_HALF_WIDTH_PX)
         border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
-        return bool(
-            bright.mean() > max(_MIN_BRIGHT_SHARE, _BRIGHT_IN_DARK * dark.mean())
-            and border.mean() < _MAX_BRIGHT_BORDER
-        )
+        least = max(_MIN_BRIGHT_SHARE, _BRIGHT_IN_DARK * covered_share(dark))
+        return covered_share(bright) > least and covered_share(border) < _MAX_BRIGHT_BORDER
 
     @cached_property
     def differs(self) -> Bools:
@@ -200,17 +199,18 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     log_light = np.log(np.maximum(light, darkest) + np.float32(1))
     smooth = np.asarray(cv2.GaussianBlur(log_light, (0, 0), _SMOOTHING_PX), np.float32)
     unevenness, usual_unevenness = _unevenness(smooth)
-    slope = _slope(smooth)
+    texture, slope = _local_contrast(log_light, (0.8, 3.0), 5), _slope(smooth)
+    field = ~resize_mask(prepared.marks, log_light.shape)
     unlit = CoarsePlane(
         log_light=log_light,
-        texture=_local_contrast(log_light, (0.8, 3.0), 5),
+        texture=texture,
         slope=slope,
         steepest=steepest_nearby(slope, _EDGE_REACH_PX),
-        field=~resize_mask(prepared.marks, log_light.shape),
+        field=field,
         surface=log_light,
         darkness=log_light,
         dark_limit=0.0,
-        texture_limit=0.0,
+        texture_limit=_texture_limit(texture, field),
         unevenness=unevenness,
         usual_unevenness=usual_unevenness,
     )
@@ -218,7 +218,8 @@ def analyse_coarse_plane(prepared: PreparedPlane) -> CoarsePlane:
     outside = _outside_well(coarse)
     if not outside.any():
         return coarse
-    inside = replace(coarse, field=coarse.field & ~outside)
+    field = field & ~outside
+    inside = replace(coarse, field=field, texture_limit=_texture_limit(texture, field))
     return with_surface(inside, _fit_surface(inside))
 
 
@@ -231,21 +232,21 @@ def _fit_surface(coarse: CoarsePlane) -> Floats:
     may cover a part of the field. A fit with a shadow is returned if it describes them better.
     """
     log_light, texture, field = coarse.log_light, coarse.texture, coarse.field
-    usual = fit_light_surface(log_light, texture, field)
+    blocks = measure_blocks(log_light, texture, field)
+    usual = fit_light_surface(blocks)
     smooth = texture < _FLOOR_IN_SMOOTHEST * quantiles(texture[::4, ::4], _SMOOTHEST)[0]
     smooth &= field
     explained = _explained(log_light, usual, smooth)
     if explained > _WELL_EXPLAINED:
         return usual
-    highest = fit_light_surface(log_light, texture, field, from_above=True)
-    much_higher = (highest - usual > _ABOVE).mean() > _MIN_ABOVE_SHARE
-    explained_from_above = _explained(log_light, highest, smooth)
-    leaves_light = (log_light - usual > _BRIGHTER)[field].mean() > _MIN_BRIGHTER_SHARE
-    better = explained_from_above > explained or (
-        leaves_light and explained_from_above > _MIN_EXPLAINED
-    )
-    if much_higher and better:
-        usual, explained = highest, explained_from_above
+    highest = fit_light_surface(blocks, from_above=True)
+    if covered_share(highest - usual > _ABOVE) > _MIN_ABOVE_SHARE:
+        explained_from_above = _explained(log_light, highest, smooth)
+        brighter = (log_light - usual > _BRIGHTER)[field]
+        if explained_from_above > explained or (
+            covered_share(brighter) > _MIN_BRIGHTER_SHARE and explained_from_above > _MIN_EXPLAINED
+        ):
+            usual, explained = highest, explained_from_above
     if explained > _POORLY_EXPLAINED:
         return usual
     shadowed = fit_shadowed_light(log_light, smooth)
@@ -259,13 +260,13 @@ def _explained(log_light: Floats, surface: Floats, smooth: Bools) -> float:
     """Return the share of the smooth pixels, (h, w), whose light a surface describes."""
     counted = smooth[::2, ::2]
     near = np.abs(log_light[::2, ::2] - surface[::2, ::2]) < _FITTED
-    return float(near[counted].mean()) if counted.any() else 1.0
+    return covered_share(near[counted]) if counted.any() else 1.0
 
 
 def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
-    """Return the reduced plane with its darkness relative to a surface, (h, w), and new limits.
+    """Return the reduced plane with its darkness relative to a surface, (h, w), and its dark limit.
 
-    The limits depend on the noise of the darkness and on the usual texture of the field.
+    The limit depends on the noise of the darkness.
     """
     darkness = np.asarray(cv2.GaussianBlur(surface - coarse.log_light, (0, 0), 1.0), np.float32)
     field = coarse.field[::4, ::4]
@@ -276,15 +277,19 @@ def with_surface(coarse: CoarsePlane, surface: Floats) -> CoarsePlane:
     noise, brightest = (high - low) / 1.03, (lower - lowest) / 0.47
     if noise > _TISSUE_IN_NOISE * brightest:  # tissue covers most of the field
         noise = brightest
-    smoothest, usual = quantiles(coarse.texture[::4, ::4][field], _SMOOTHEST, 0.3)
-    floor = min(usual, _FLOOR_IN_SMOOTHEST * smoothest)
     return replace(
         coarse,
         surface=surface,
         darkness=darkness,
         dark_limit=max(_DARK_LIMIT_IN_NOISE * noise, MIN_DARKNESS),
-        texture_limit=float(np.clip(4 * floor, MIN_TEXTURE_LIMIT, MAX_TEXTURE_LIMIT)),
     )
+
+
+def _texture_limit(texture: Floats, field: Bools) -> float:
+    """Return the limit of the texture, (h, w), from that of the smoother part of the field."""
+    smoothest, usual = quantiles(texture[::4, ::4][field[::4, ::4]], _SMOOTHEST, 0.3)
+    floor = min(usual, _FLOOR_IN_SMOOTHEST * smoothest)
+    return min(max(4 * floor, MIN_TEXTURE_LIMIT), MAX_TEXTURE_LIMIT)
 
 
 def _outside_well(coarse: CoarsePlane) -> Bools:

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.tissue.coarse_plane import SIDE_PX
-from inference.tissue.masks import erode_mask, label_areas, select_parts
+from inference.tissue.masks import box_around, erode_mask, label_areas, select_parts
 from inference.tissue.quantiles import label_quantiles
 
 _MAX_EDGE_WIDTH = 1.5
@@ -27,22 +27,27 @@ Numbers = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
 
 
-def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
+def find_drops(
+    body: Bools, other_labels: Labels, other_area: npt.NDArray[np.int32], transmitted: Floats
+) -> Bools:
     """Return the pieces of the body and the parts of the debris that are out of focus, (H, W).
 
     The edge of such a part is wider than the edge of the largest piece of the body.
 
     Parameters
     ----------
-    body, debris
-        Masks, (H, W).
+    body
+        Mask, (H, W).
+    other_labels, other_area
+        Labels of the parts of the debris, (H, W), and their areas by label; a part with an area of
+        0 does not count.
     transmitted
         Share of the light that passes, (H, W).
     """
     drops = np.zeros_like(body)
     if not body.any():
         return drops
-    (labels, area), (other_labels, other_area) = label_areas(body), label_areas(debris)
+    labels, area = label_areas(body)
     leading = int(np.argmax(area))
     least, most = _MIN_AREA * body.size, _MAX_AREA * area[leading]
     small, other_small = ((each > least) & (each < most) for each in (area, other_area))
@@ -50,8 +55,9 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
         return drops
     measured = small.copy()
     measured[leading] = True
-    box = _box_around(select_parts(labels, measured) | select_parts(other_labels, other_small))
-    steepest = _steepest_slope(transmitted)[box]
+    compared = select_parts(labels, measured) | select_parts(other_labels, other_small)
+    box = box_around(compared, 1)
+    steepest = _steepest_slope(transmitted, box)
     lost, width = _measure_edges(labels[box], measured, transmitted[box], steepest)
     usual = max(float(width[leading]), _MIN_EDGE_WIDTH * max(body.shape))
     is_drop = small & (lost > _MIN_LOST_LIGHT) & (width > _MAX_EDGE_WIDTH * usual)
@@ -63,22 +69,23 @@ def find_drops(body: Bools, debris: Bools, transmitted: Floats) -> Bools:
     return drops
 
 
-def _box_around(mask: Bools) -> tuple[slice, slice]:
-    """Return the rows and columns of a mask's bounding box with a margin of one pixel."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
-
-
-def _steepest_slope(transmitted: Floats) -> Floats:
-    """Return the largest slope of the light near each pixel, (H, W), per pixel."""
+def _steepest_slope(transmitted: Floats, box: tuple[slice, slice]) -> Floats:
+    """Return the largest slope per pixel of the light, (H, W), near each pixel of a box, (h, w)."""
     sigma_px = max(_SMOOTHING_PX * max(transmitted.shape) / SIDE_PX, 0.3)
     smooth = cv2.GaussianBlur(transmitted, (0, 0), sigma_px)
+    rows, columns = box
+    margin = _EDGE_REACH_PX // 2 + 1  # of the filters below
+    top, left = max(rows.start - margin, 0), max(columns.start - margin, 0)
+    near = smooth[top : rows.stop + margin, left : columns.stop + margin]
     slope = cv2.magnitude(
-        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),
-        cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8),
+        cv2.Sobel(near, cv2.CV_32F, 1, 0, scale=1 / 8),
+        cv2.Sobel(near, cv2.CV_32F, 0, 1, scale=1 / 8),
     )
-    square = np.ones((_EDGE_REACH_PX, _EDGE_REACH_PX), np.uint8)
-    return np.asarray(cv2.dilate(slope, square), np.float32)
+    steepest = cv2.dilate(slope, np.ones((_EDGE_REACH_PX, _EDGE_REACH_PX), np.uint8))
+    return np.asarray(
+        steepest[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left],
+        np.float32,
+    )
 
 
 def _measure_edges(

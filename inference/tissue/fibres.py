@@ -24,6 +24,7 @@ Fibres that cross each other have 1.4. Tissue with fibres across it has 2 and mo
 _SURE_FIBRE_SLENDERNESS = 8.0  # a chain of cells is shorter or thicker
 
 Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
 
 
 def find_attached_fibres(body: Bools) -> Bools:
@@ -33,7 +34,8 @@ def find_attached_fibres(body: Bools) -> Bools:
     """
     radius = float(np.sqrt(np.count_nonzero(body) / np.pi))
     thick = dilate_mask(open_mask(body, _FIBRE_HALF_WIDTH * radius), 1.5)
-    labels, length, slenderness = _measure_slenderness(body & ~thick)
+    labels, stats = label_parts(body & ~thick)
+    length, slenderness = _measure_slenderness(stats)
     fibres = (slenderness > _FIBRE_SLENDERNESS) & (length > _FIBRE_LENGTH * radius)
     longest_edge = _MAX_FIBRE_PERIMETER
     if np.count_nonzero(fibres) > _MAX_FIBRES:
@@ -47,10 +49,19 @@ def find_attached_fibres(body: Bools) -> Bools:
     return select_parts(labels, fibres)
 
 
-def find_fibres(debris: Bools) -> Bools:
-    """Return the parts of the debris, (H, W), that are fibres and scratches: long and thin."""
-    labels, fibres, _ = _slender_parts(debris)
-    return select_parts(labels, fibres)
+def label_without_fibres(
+    debris: Bools,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the labels of the parts of the debris, (H, W), and their statistics, (labels, 5).
+
+    They are those of :func:`label_parts`, but the area of label 0 and of fibres and scratches,
+    which are long and thin, is 0.
+    """
+    labels, stats = label_parts(debris)
+    length, slenderness = _measure_slenderness(stats)
+    stats[_are_fibres(length, slenderness, max(debris.shape)), cv2.CC_STAT_AREA] = 0
+    stats[0, cv2.CC_STAT_AREA] = 0
+    return labels, stats
 
 
 def find_fibres_of_body(body: Bools) -> Bools:
@@ -58,9 +69,12 @@ def find_fibres_of_body(body: Bools) -> Bools:
 
     A slender part that is much thicker at one place is an object with fibres across it.
     """
-    labels, slender, half_width_px = _slender_parts(body)
+    labels, stats = label_parts(body)
+    length, slenderness = _measure_slenderness(stats)
+    slender = _are_fibres(length, slenderness, max(body.shape))
     if not slender.any():
         return np.zeros_like(body)
+    half_width_px = length / np.maximum(slenderness, 1e-6) / 2
     fibres = select_parts(labels, slender)
     depth = cv2.distanceTransform(fibres.view(np.uint8), cv2.DIST_L2, 3)
     for label in np.flatnonzero(slender):
@@ -71,28 +85,17 @@ def find_fibres_of_body(body: Bools) -> Bools:
     return fibres
 
 
-def _slender_parts(
-    mask: Bools,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Return the labels of the parts of a mask, and by label whether they are slender as fibres.
-
-    The last array has, by label, half of the mean width in pixels.
-    """
-    labels, length, slenderness = _measure_slenderness(mask)
-    slender = slenderness > _SURE_FIBRE_SLENDERNESS
-    slender &= length > _MIN_FIBRE_SHARE * max(mask.shape)
-    return labels, slender, length / np.maximum(slenderness, 1e-6) / 2
+def _are_fibres(length: Numbers, slenderness: Numbers, side_px: int) -> npt.NDArray[np.bool_]:
+    """Return, by label, whether parts are slender as fibres; ``side_px`` is that of the field."""
+    return (slenderness > _SURE_FIBRE_SLENDERNESS) & (length > _MIN_FIBRE_SHARE * side_px)
 
 
-def _measure_slenderness(
-    mask: Bools,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the labels of the parts of a mask, and by label their length and slenderness.
+def _measure_slenderness(stats: npt.NDArray[np.int32]) -> tuple[Numbers, Numbers]:
+    """Return, by label, the length and slenderness of parts from their statistics, (labels, 5).
 
     The slenderness is the length divided by the mean width; both are 0 for label 0, the outside.
     """
-    labels, stats = label_parts(mask)
     length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     slenderness = length**2 / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
     length[0] = slenderness[0] = 0
-    return labels, length, slenderness
+    return length, slenderness

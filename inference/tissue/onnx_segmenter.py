@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from inference.bundle import canary_planes, read_card_and_model
 from inference.onnx_session import open_map_network
-from inference.tissue.background import fit_light_surface, refine_light_surface
+from inference.tissue.background import fit_light_surface, measure_blocks, refine_light_surface
 from schemas.segmenter_bundle import SegmenterCard
 from schemas.tissue import Segmentation, Unsure
 
@@ -241,7 +241,7 @@ def _background(plane: Plane, covered: Mask) -> Floats:
     free = near < _MAX_COVERED_SHARE
     if free.mean() < _MIN_FREE_SHARE:
         return np.full(log_light.shape, background_level(plane), np.float32)
-    surface = fit_light_surface(log_light, np.zeros_like(log_light), free)
+    surface = fit_light_surface(measure_blocks(log_light, np.zeros_like(log_light), free))
     refined = refine_light_surface(log_light, surface, free, max(log_light.shape) / 12)
     return np.asarray(np.exp(refined), np.float32)
 

@@ -46,8 +46,8 @@ def without_wide_gaps(inside: Bools, transmitted: Floats, side_px: int) -> Bools
     labels = np.asarray(found, np.int32)
     reaches_inside = np.zeros(count, dtype=bool)
     reaches_inside[labels[inside]] = True
-    bright = select_parts(labels, reaches_inside)
-    label, light = labels[bright], transmitted[bright]
+    counted = np.flatnonzero(select_parts(labels, reaches_inside))
+    label, light = labels.take(counted).astype(np.intp), transmitted.take(counted)
     pixels = np.maximum(np.bincount(label, minlength=count), 1)
     mean = np.bincount(label, light, count) / pixels
     spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
@@ -121,21 +121,23 @@ def find_holes(body: Bools, transmitted: Floats, limit: Floats, side_px: int) ->
     if not bright.any():
         return found
     labels, areas = label_openings(bright)
+    largest = _MAX_HOLE_AREA * np.count_nonzero(body)
     margin = int(np.ceil(3 * half_width)) + 1
     for label, (rows, columns) in enumerate(find_objects(labels), start=1):
+        if areas[label] >= largest:
+            continue
         window = (
             slice(max(rows.start - margin, 0), rows.stop + margin),
             slice(max(columns.start - margin, 0), columns.stop + margin),
         )
         hole = labels[window] == label
-        beside = dilate_mask(hole, 2 * half_width) & ~dilate_mask(hole, half_width / 2)
         light = transmitted[window][erode_mask(hole, half_width / 2)]
         if (
-            areas[label] < _MAX_HOLE_AREA * np.count_nonzero(body)
-            and light.size
+            light.size
             and float(np.median(light)) > 1 - _MAX_HOLE_SPREAD
             and float(light.std()) < _MAX_HOLE_SPREAD
-            and float(np.median(transmitted[window][beside])) < _MAX_TISSUE_BESIDE_HOLE
         ):
-            found[window] |= hole
+            beside = dilate_mask(hole, 2 * half_width) & ~dilate_mask(hole, half_width / 2)
+            if float(np.median(transmitted[window][beside])) < _MAX_TISSUE_BESIDE_HOLE:
+                found[window] |= hole
     return found

@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import dilate_mask, label_areas, label_parts, resize_mask
+from inference.tissue.masks import (
+    box_around,
+    covered_share,
+    dilate_mask,
+    label_areas,
+    label_parts,
+    resize_mask,
+    select_parts,
+)
 from inference.tissue.quantiles import quantiles
 
 WORKING_SIDE_PX: Final = 512
@@ -102,10 +110,14 @@ def prepare_plane(plane: Plane) -> PreparedPlane:
             cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint16
         )
     marks = _burned_in_marks(plane)
-    marks = _reduce_mask(marks, (height, width)) if marks.any() else marks[:height, :width]
+    if not marks.any():
+        window = _without_bars(working)
+        working = working[window]
+        return PreparedPlane(working, np.zeros(working.shape, dtype=bool), window, (height, width))
+    marks = _reduce_mask(marks, (height, width))
     window = _without_bars(np.where(marks, np.uint16(0), working))
     working, marks = working[window], marks[window]
-    if marks.any() and marks.mean() < _MAX_MARKED:
+    if 0 < covered_share(marks) < _MAX_MARKED:
         working = _replace_by_surroundings(working, marks)
     else:
         marks = np.zeros(working.shape, dtype=bool)
@@ -129,8 +141,14 @@ def _burned_in_marks(plane: Plane) -> Bools:
         (low, plane <= np.uint16(low + tolerance)),
         (high, plane >= np.uint16(np.ceil(high - tolerance))),
     ):
-        if np.count_nonzero(extreme) >= smallest and label_areas(extreme)[1].max() >= smallest:
-            different = extreme & _stands_out(plane, value)
+        if np.count_nonzero(extreme) < smallest:
+            continue
+        box = box_around(extreme, 0)
+        labels, area = label_areas(extreme[box])
+        if area.max() >= smallest:
+            large = np.zeros_like(extreme)
+            large[box] = select_parts(labels, area >= smallest)
+            different = large & _stands_out(plane, value, large)
             marks |= _drawn_parts(plane, different, float(value), float(span))
     return marks
 
@@ -140,16 +158,29 @@ def _smallest_mark_px(plane: Plane) -> float:
     return float(max(_MIN_MARK_SHARE * max(plane.shape) ** 2, _MIN_MARK_PX))
 
 
-def _stands_out(plane: Plane, value: int) -> Bools:
-    """Return the pixels of a plane, (H, W), around which the light is far from a value."""
+def _stands_out(plane: Plane, value: int, extreme: Bools) -> Bools:
+    """Return the pixels around which the light of a plane is far from a value, (H, W).
+
+    The result holds for the pixels of a mask of extreme pixels, (H, W); others can be missing.
+    """
     low, high = int(plane.min()), int(plane.max())
     scale = min(1.0, _COARSE_SIDE_PX / max(plane.shape))
     height, width = (max(round(length * scale), 1) for length in plane.shape)
     coarse = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
     grey = np.round((coarse - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
     side = max(min(_SURROUNDINGS_PX, (min(grey.shape) - 1) // 2 * 2 + 1), 1)
-    around = cv2.medianBlur(grey, side).astype(np.float32) / 255
-    far = np.abs(around - (value - low) / (high - low)) > _MIN_MARK_CONTRAST
+    # The filter is slow, so it is applied only around the extreme pixels.
+    x, y, across, down = (length * scale for length in cv2.boundingRect(extreme.view(np.uint8)))
+    rows = slice(max(int(y) - 2, 0), int(y + down) + 3)
+    columns = slice(max(int(x) - 2, 0), int(x + across) + 3)
+    far = np.zeros(grey.shape, dtype=bool)
+    reach = side // 2
+    extended = cv2.copyMakeBorder(grey, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    window = extended[rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
+    around = cv2.medianBlur(window, side)
+    around = around[reach : around.shape[0] - reach, reach : around.shape[1] - reach]
+    difference = np.abs(around.astype(np.float32) / 255 - (value - low) / (high - low))
+    far[rows, columns] = difference > _MIN_MARK_CONTRAST
     return resize_mask(far, plane.shape)
 
 

@@ -13,11 +13,12 @@ def quantiles(values: npt.NDArray[np.generic], *shares: float) -> list[float]:
     takes several times as long.
     """
     ordered = np.sort(values, axis=None)
-    places = np.array(shares) * (ordered.size - 1)
-    before = places.astype(int)
-    low = ordered[before].astype(np.float64)
-    high = ordered[np.minimum(before + 1, ordered.size - 1)]
-    return [float(value) for value in low + (high - low) * (places - before)]
+    found = []
+    for share in shares:
+        before, rest = divmod(share * (ordered.size - 1), 1)
+        low, high = (float(value) for value in ordered[int(before) :][:2].take((0, -1)))
+        found.append(low + (high - low) * rest)
+    return found
 
 
 def sort_by_label(

@@ -302,7 +302,7 @@ def _with_pieces(
 def _gaps(regions: CandidateRegions, tissue: Chosen) -> npt.NDArray[np.float64]:
     """Return, by label, the distance in pixels of each region from the tissue regions."""
     away = cv2.distanceTransform((~regions.mask(tissue)).view(np.uint8), cv2.DIST_L2, 3)
-    rows, columns = np.nonzero(regions.labels)
+    pixels = np.flatnonzero(regions.labels > 0)
     gap = np.full(len(tissue), np.inf)
-    np.minimum.at(gap, regions.labels[rows, columns], away[rows, columns])
+    np.minimum.at(gap, regions.labels.take(pixels), away.take(pixels))
     return gap
