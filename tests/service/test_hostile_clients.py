@@ -326,7 +326,9 @@ def test_a_service_whose_process_of_the_sockets_is_killed_three_times_ranks_its_
     service: ServiceProcess,
 ) -> None:
     with service.running() as process:
-        for stored in (5, 15, 25):
+        for ended, stored in enumerate((5, 15, 25)):
+            # A killed process is listed until the service has noticed its end.
+            service.wait_for(lambda: len(service.events("messages.process_ended")) == ended)  # noqa: B023
             service.wait_for(lambda: len(service.events("image.stored")) >= stored)  # noqa: B023
             service.wait_for(lambda: socket_processes(process.pid))
             for child in socket_processes(process.pid):
