@@ -16,7 +16,7 @@ from schemas.messages import ServiceState, StatusData
 
 log = structlog.get_logger()
 
-_MAX_PUBLISH_DELAY_S = 0.2  # longest wait of a message that another process committed
+_MAX_PUBLISH_DELAY_S = 0.5  # longest wait of a message that another process committed
 _ANSWERING_S = 0.05  # longest time of answering requests before the outbox is checked again …
 _REST_S = 0.05  # … and the rest after it, so that requests use half of one core at most
 _RETRY_S = 1.0
@@ -103,6 +103,8 @@ class MessageLoop:
             if self._outbox.step():
                 wait_s = 0.0
             self._beat()
+            if (until_beat_s := self._beat_due - self._clock()) > 0:
+                wait_s = min(wait_s, until_beat_s)
             self._is_store_failing = False
         except StoreError as error:
             if not self._is_store_failing:
