@@ -117,7 +117,7 @@ class _Kind:
 
     wells: Float64Array  # (n, F), scaled
     spread: Float64Array  # (F,) divisor of each feature; infinite for constant features
-    is_clipped: bool
+    limit: float  # largest absolute value of a scaled feature
     unit: float  # median squared distance
     usual_length: float
     length_spread: float  # standard deviation; infinite without any features
@@ -127,28 +127,21 @@ class _Kind:
         """Return the scales of rows (n, F), which are differences from untreated wells."""
         spread = rows.std(axis=0) if standardise else np.ones(rows.shape[1])
         spread[spread == 0] = np.inf
-        raw = cls(rows, spread, standardise, 1.0, 0.0, 1.0)
-        scaled = raw._scale(rows)
-        distances, lengths = _squared_distances(scaled, scaled), _lengths(scaled)
+        limit = CLIP_DEVIATIONS if standardise else np.inf
+        scaled = np.clip(rows / spread, -limit, limit)
+        lengths = _lengths(scaled)
         return cls(
             scaled,
             spread,
-            standardise,
-            float(np.median(distances)) or 1.0,
+            limit,
+            float(np.median(_squared_distances(scaled, scaled))) or 1.0,
             float(lengths.mean()),
             float(lengths.std()) or np.inf,
         )
 
-    def _scale(self, rows: Float64Array) -> Float64Array:
-        """Return rows (m, F) in the units of the kind."""
-        scaled = rows / self.spread
-        if self.is_clipped:
-            return np.clip(scaled, -CLIP_DEVIATIONS, CLIP_DEVIATIONS)
-        return np.asarray(scaled)
-
     def compare(self, rows: Float64Array) -> "_KindOfPairs":
         """Return the pairs of rows (m, F) with the wells of the fit."""
-        scaled = self._scale(rows)
+        scaled = np.clip(rows / self.spread, -self.limit, self.limit)
         one, other = (
             (_lengths(each) - self.usual_length) / self.length_spread
             for each in (scaled, self.wells)
