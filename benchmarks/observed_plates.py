@@ -20,6 +20,7 @@ from rich.progress import track
 
 from acquisition.quality import assess
 from inference.bundle import load_bundle
+from inference.departure.assembly import feature_names, join_features
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
@@ -69,24 +70,16 @@ class ObservedPlate:
 
     def trajectories(self, representation: Representation = "both") -> Trajectories:
         """Return the trajectories of the plate's wells in one representation, to rank them."""
-        blocks = {
-            "embedding": [self.embedding],
-            "measures": [self.measures],
-            "both": [self.embedding, self.measures],
-        }[representation]
         dimension = 0 if representation == "measures" else self.embedding.shape[2]
-        names = (
-            *(f"embedding_{number}" for number in range(dimension)),
-            *(() if representation == "embedding" else RANKED_MEASURES),
-        )
+        is_measured = np.asarray(np.isfinite(self.measures).any(axis=2))
         return Trajectories(
             plate=self.name,
             wells=self.wells,
             groups=self.groups,
             treatments=self.treatments,
             days=self.days,
-            features=np.concatenate(blocks, axis=2),
-            feature_names=names,
+            features=join_features(representation, self.embedding, self.measures, is_measured),
+            feature_names=feature_names(representation, dimension),
             embedding_dimension=dimension,
             encoder_id=load_bundle(ENCODER).card.encoder_id if dimension else "",
         )

@@ -135,12 +135,10 @@ class AssembledPlate:
             raise ProfileError(self.plate_map.plate, different_crops(self.deciding_crops))
         dimension = 0 if representation == "measures" else self.embeddings.shape[2]
         used = np.ones(len(self.days), dtype=np.bool_)
-        encoder_id = embedding_id(self.encoder_id, self.crop if dimension else None)
-        features = self.embeddings
         if representation != "embedding":
             used &= self.is_measured.any(axis=0)
-            embeddings = np.where(self.is_measured[:, :, None], self.embeddings, np.nan)
-            features = np.concatenate([embeddings[:, :, :dimension], self.measures], axis=2)
+        encoder_id = embedding_id(self.encoder_id, self.crop if dimension else None)
+        features = join_features(representation, self.embeddings, self.measures, self.is_measured)
         return Trajectories(
             plate=self.plate_map.plate,
             wells=tuple(entry.well for entry in self.plate_map.entries),
@@ -263,6 +261,34 @@ def dosing_notes(images: Iterable[VisitVersion], plate_map: PlateMap) -> tuple[s
         _taken_after_dosing(image, plate_map) and is_in_run(image, plate_map) for image in images
     )
     return (AFTER_DOSING.format(count=after, day=day),) if after else ()
+
+
+def join_features(
+    representation: Representation,
+    embeddings: npt.NDArray[np.float64],
+    measures: npt.NDArray[np.float64],
+    is_measured: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """Return the (N, T, D) features of a representation, for N wells on T days.
+
+    With "both", a well that is not measured on a day has no embedding of that day either, so that
+    it is not compared as if its measures were those of the median well.
+
+    Parameters
+    ----------
+    embeddings, measures
+        (N, T, E) and (N, T, M).
+    is_measured
+        (N, T), True where the tissue was measured.
+    """
+    match representation:
+        case "embedding":
+            return embeddings
+        case "measures":
+            return measures
+        case "both":
+            measured = np.where(is_measured[:, :, None], embeddings, np.nan)
+            return np.concatenate([measured, measures], axis=2)
 
 
 def feature_names(representation: Representation, dimension: int) -> tuple[str, ...]:

@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from acquisition.quality import assess
 from inference.bundle import Bundle
+from inference.departure.assembly import feature_names, join_features
 from inference.encoding.onnx_encoder import OnnxEncoder
 from inference.tissue.classical_segmenter import ClassicalSegmenter
 from inference.tissue.measures import measure_tissue
-from inference.tissue.ranked_measures import RANKED_MEASURES, ranked_values
+from inference.tissue.ranked_measures import ranked_values
 from schemas.plate_map import Group
 from schemas.tissue import Segmentation
 from schemas.trajectory import Representation, Trajectories
@@ -147,24 +148,17 @@ class LaboratoryPlate:
 
     def trajectories(self, representation: Representation, encoder: str) -> Trajectories:
         """Return the trajectories of the wells with the embedding of a named encoder."""
-        embedding = self.features[encoder] if representation != "measures" else np.empty(0)
+        embedding = self.features[encoder] if representation != "measures" else self.measures
         dimension = embedding.shape[2] if representation != "measures" else 0
-        blocks = {
-            "embedding": (embedding,),
-            "measures": (self.measures,),
-            "both": (embedding, self.measures),
-        }[representation]
+        is_measured = np.asarray(np.isfinite(self.measures).any(axis=2))
         return Trajectories(
             plate=self.name,
             wells=self.wells,
             groups=self.groups,
             treatments=self.treatments,
             days=DAYS,
-            features=np.concatenate(blocks, axis=2),
-            feature_names=(
-                *(f"embedding_{number}" for number in range(dimension)),
-                *(() if representation == "embedding" else RANKED_MEASURES),
-            ),
+            features=join_features(representation, embedding, self.measures, is_measured),
+            feature_names=feature_names(representation, dimension),
             embedding_dimension=dimension,
             encoder_id=encoder if dimension else "",
         )

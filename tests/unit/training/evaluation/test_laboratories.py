@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from inference.bundle import load_bundle
+from inference.departure.departures import measure_departures
 from inference.deterioration.models import MEAN_OF_MODELS
 from schemas.errors import ConfigError
 from simulation.kinds import HiddenMechanism, Mechanism, RendererName
 from simulation.laboratories.laboratory import Laboratory
 from simulation.microscope import NO_MECHANISM
+from simulation.plate import DOSED_ON_DAY, READOUT_DAY
 from tests.observed_laboratories import make_plate
 from training.evaluation.candidates import Candidate
 from training.evaluation.laboratories import (
@@ -194,3 +196,18 @@ def test_the_gain_of_both_is_measured_from_the_better_part_of_each_laboratory() 
 
     assert len(rows) == 2
     assert rows[1].split() == ["default", "none", "-0.100", "[-0.300,", "+0.100]", "1", "of", "2"]
+
+
+def test_wells_without_measures_leave_the_measures_of_other_wells_in_the_ranking_by_both(
+    laboratories: list[Laboratory],
+) -> None:
+    plate = make_plate(laboratories[0], 1)
+    plate.measures[[0, 7, 12]] = np.nan  # refused images, in more than 5 % of the wells
+    trajectories = plate.trajectories("both", "encoder")
+    assert np.isnan(trajectories.features[[0, 7, 12]]).all()
+    assert trajectories.feature_names[3:] == plate.trajectories("measures", "").feature_names
+    departures = measure_departures(trajectories, dosing_day=DOSED_ON_DAY, day=READOUT_DAY)
+    assert np.flatnonzero(~departures.used).tolist() == [0, 7, 12]
+    embedding, measures = departures.residuals.reduced.parts
+    assert (embedding.stop - embedding.start, measures.stop - measures.start) == (3, 3)
+    assert departures.notes == ()
