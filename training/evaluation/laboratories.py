@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+from scipy import stats
 
 from inference.bundle import Bundle
 from schemas.arrays import Float64Array
@@ -195,29 +196,45 @@ def fusion_table(results: Sequence[Result]) -> str:
 
     The gain of a laboratory is its correlation over all treated wells by embedding and measures,
     minus the larger one of the two by the embedding and by the measures. A row gives the mean over
-    laboratories, its 95 % bootstrap interval, and the number of laboratories whose gain is below
-    :data:`MOST_LOSS`.
+    laboratories, its 95 % bootstrap interval, the number of laboratories whose gain is below
+    :data:`MOST_LOSS`, and the number of those that are clearly below: the upper limit of the 95 %
+    interval of Student's t over their plates is below it, too.
     """
-    values = {
-        (each.reading, each.assays, each.laboratory): each.value
+    by_plate = {
+        (each.reading, each.assays, each.laboratory): np.array(each.by_plate)
         for each in results
         if each.group == MIXED
     }
-    gains: dict[tuple[str, str], list[float]] = {}
-    for (reading, assays, laboratory), value in values.items():
+    gains: dict[tuple[str, str], list[Float64Array]] = {}
+    for (reading, assays, laboratory), values in by_plate.items():
         if reading.endswith(" both"):
             encoder = reading.removesuffix(" both")
-            parts = (f"{encoder} embedding", "measures")
-            better = max(values[part, assays, laboratory] for part in parts)
-            gains.setdefault((encoder, assays), []).append(value - better)
-    lines = [f"{'encoder':<20}{'assays':<20}{'both − better part':>27}  below {MOST_LOSS}"]
+            parts = (
+                by_plate[part, assays, laboratory] for part in (f"{encoder} embedding", "measures")
+            )
+            gains.setdefault((encoder, assays), []).append(values - max(parts, key=np.nanmean))
+    heads = f"{'both − better part':>27}  below {MOST_LOSS}  clearly"
+    lines = [f"{'encoder':<20}{'assays':<20}{heads}"]
     for (encoder, assays), of_row in gains.items():
-        found = np.array(of_row)
+        found = np.array([np.nanmean(of_plates) for of_plates in of_row])
         low, high = _mean_interval(found)
         cell = f"{found.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-        below = int((found < MOST_LOSS).sum())
-        lines.append(f"{encoder:<20}{assays:<20}{cell:>27}  {below} of {len(found)}")
+        below = f"{(found < MOST_LOSS).sum()} of {len(found)}"
+        clearly = sum(_upper_limit(of_plates) < MOST_LOSS for of_plates in of_row)
+        lines.append(f"{encoder:<20}{assays:<20}{cell:>27}  {below:<11}  {clearly}")
     return "\n".join(lines) + "\n"
+
+
+def _upper_limit(values: Float64Array) -> float:
+    """Return the upper limit of the 95 % interval of Student's t of the mean of values (P,).
+
+    Missing values are NaN. The limit of fewer than two values is infinite.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) < 2:  # noqa: PLR2004 - one value has no standard deviation
+        return float("inf")
+    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() + reach)
 
 
 def _mean_interval(values: Float64Array) -> tuple[float, float]:

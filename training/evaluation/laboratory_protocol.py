@@ -87,14 +87,20 @@ class Choices:
 
 @dataclass(frozen=True)
 class Result:
-    """Mean over the tested plates of Spearman's correlation of scores with the true kill."""
+    """Spearman's correlation of scores with the true kill on the tested plates of a laboratory."""
 
     laboratory: int  # seed
     renderer: str
     reading: str
     assays: str  # UNCALIBRATED, TRANSFERRED, or the number of assay plates
     group: str  # MIXED, HIDDEN, LEFT_OUT or a mechanism
-    value: float
+    by_plate: tuple[float, ...]
+    """Correlation on each tested plate; NaN on a plate with too few wells of the group."""
+
+    @property
+    def value(self) -> float:
+        """Mean correlation over the tested plates that have wells of the group."""
+        return float(np.nanmean(self.by_plate))
 
 
 def plan_folds(laboratories: Sequence[Laboratory]) -> list[Fold]:
@@ -251,21 +257,22 @@ class Protocol:
                 scores[str(count)] = departures
         laboratory = self._laboratories[fold.tested]
         return [
-            Result(laboratory.seed, laboratory.renderer_name, reading.name, name, group, value)
+            Result(laboratory.seed, laboratory.renderer_name, reading.name, name, group, values)
             for name, of_plates in scores.items()
-            for group, value in _mean_by_group(of_plates, tested, fold.mechanism).items()
+            for group, values in _correlations_by_group(of_plates, tested, fold.mechanism).items()
         ]
 
 
-def _mean_by_group(
+def _correlations_by_group(
     scores: Sequence[Array], plates: Sequence[LaboratoryPlate], left_out: str
-) -> dict[str, float]:
-    """Return the mean over plates of the correlation of each group of wells."""
-    by_group: dict[str, list[float]] = {}
-    for of_plate, plate in zip(scores, plates, strict=True):
-        for group, value in kill_correlations(of_plate, plate, left_out).items():
-            by_group.setdefault(group, []).append(value)
-    return {group: float(np.mean(values)) for group, values in by_group.items()}
+) -> dict[str, tuple[float, ...]]:
+    """Return the correlation on each plate by group of wells, NaN where it is missing."""
+    found = [
+        kill_correlations(of_plate, plate, left_out)
+        for of_plate, plate in zip(scores, plates, strict=True)
+    ]
+    groups = dict.fromkeys(group for of_plate in found for group in of_plate)
+    return {group: tuple(each.get(group, np.nan) for each in found) for group in groups}
 
 
 def departure_scores(

@@ -114,7 +114,7 @@ def test_settings_of_one_measurement_have_the_scores_of_their_own_metric(
 def test_an_interval_over_laboratories_contains_the_mean_and_the_worst_is_named() -> None:
     values = {11: 0.5, 12: 0.9, 13: 0.1, 14: 0.7}
     results = [
-        Result(laboratory, "renderer", "measures", "none", MIXED, value)
+        Result(laboratory, "renderer", "measures", "none", MIXED, (value,))
         for laboratory, value in values.items()
     ]
     (summary,) = summarise(results)
@@ -125,8 +125,8 @@ def test_an_interval_over_laboratories_contains_the_mean_and_the_worst_is_named(
 
 def test_a_second_evaluation_is_appended_to_the_log(tmp_path: Path) -> None:
     log = tmp_path / "results" / "log.csv"
-    first = Result(11, "renderer", "measures", "none", MIXED, 0.5)
-    for result in (first, replace(first, value=0.25)):
+    first = Result(11, "renderer", "measures", "none", MIXED, (0.5,))
+    for result in (first, replace(first, by_plate=(0.25,))):
         append_log(log, log_lines(summarise([result]), RUN))
     header, *lines = [line.split(",") for line in log.read_text(encoding="utf-8").splitlines()]
     assert tuple(header) == LOG_COLUMNS
@@ -164,7 +164,7 @@ def test_joined_encoders_are_refused(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_for_each_reading_and_number_of_assays_with_the_worst() -> None:
     results = [
-        Result(laboratory, "packed_cells", "measures", assays, MIXED, value)
+        Result(laboratory, "packed_cells", "measures", assays, MIXED, (value,))
         for assays, values in (("none", (0.2, 0.4)), ("1", (0.6, 0.5)))
         for laboratory, value in enumerate(values)
     ]
@@ -180,22 +180,35 @@ def test_the_table_has_a_row_for_each_reading_and_number_of_assays_with_the_wors
 
 def test_the_gain_of_both_is_measured_from_the_better_part_of_each_laboratory() -> None:
     by_reading = {
-        "measures": (0.5, 0.9),
-        "default embedding": (0.7, 0.2),
-        "default both": (0.8, 0.6),
-        "default projected": (1.0, 1.0),
+        "measures": ((0.5, 0.5), (0.8, 1.0), (0.5, 0.5)),
+        "default embedding": ((0.7, 0.7), (0.2, 0.2), (0.4, 0.4)),
+        "default both": ((0.8, 0.8), (0.5, 0.7), (0.1, 0.8)),
+        "default projected": ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
     }
     results = [
-        Result(laboratory, "packed_cells", reading, "none", MIXED, value)
-        for reading, values in by_reading.items()
-        for laboratory, value in enumerate(values)
+        Result(laboratory, "packed_cells", reading, "none", MIXED, values)
+        for reading, of_laboratories in by_reading.items()
+        for laboratory, values in enumerate(of_laboratories)
     ]
-    hidden = Result(0, "packed_cells", "default both", "none", HIDDEN, -1.0)
+    hidden = Result(0, "packed_cells", "default both", "none", HIDDEN, (-1.0,))
 
     rows = fusion_table([*results, hidden]).splitlines()
 
     assert len(rows) == 2
-    assert rows[1].split() == ["default", "none", "-0.100", "[-0.300,", "+0.100]", "1", "of", "2"]
+    # The gains are +0.1, -0.3 on each plate, and -0.4 and +0.3: only the second one is clear.
+    assert rows[1].split() == [
+        "default",
+        "none",
+        "-0.083",
+        "[-0.300,",
+        "+0.100]",
+        *["2", "of", "3", "1"],
+    ]
+
+
+def test_the_value_of_a_group_is_the_mean_over_the_plates_that_have_its_wells() -> None:
+    result = Result(0, "packed_cells", "measures", "none", HIDDEN, (0.5, float("nan"), 0.7))
+    assert result.value == pytest.approx(0.6)
 
 
 def test_wells_without_measures_leave_the_measures_of_other_wells_in_the_ranking_by_both(
