@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from daemon.child_processes import prepare_child_process
-from daemon.config import SourceSection
+from daemon.config_sections import SourceSection
 from daemon.stored_images import (
     check_has_files,
     read_stored_image,

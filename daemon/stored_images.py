@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from acquisition.drop_folder.image_decoding import ImageLimits, RawImage
 from acquisition.drop_folder.image_reading import read_versions, stretch
-from daemon.config import SourceSection
+from daemon.config_sections import SourceSection
 from schemas.errors import ConfigError, ImageError, MachineError, SourceGoneError
 from schemas.observation import StoredImage
 from schemas.quality import FLAGS_OF_FILES

@@ -15,7 +15,7 @@ from acquisition.microscope.micromanager import MicroManager
 from acquisition.microscope.pictures import WellPictures, make_picture
 from acquisition.microscope.plate_loaders import ManualLoader
 from acquisition.microscope.settings import FieldsUse, Focusing, MicroscopeSettings
-from daemon.config import MicromanagerSection
+from daemon.config_sections import MicromanagerSection
 from daemon.jobs.simulate import write_virtual_microscope
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_loop import ImagingLoop

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from rich.progress import track
 
 from daemon.child_processes import prepare_child_process
-from daemon.config import Config, EncoderSection, SourceSection
+from daemon.config import Config
+from daemon.config_sections import EncoderSection, SourceSection
 from daemon.encoder_switch import is_unfinished
 from daemon.stored_images import check_has_files, read_stored_image, worker_pool
 from daemon.wiring.networks import open_encoder, open_encoder_of

@@ -7,7 +7,8 @@ import contextlib
 
 import psutil
 
-from daemon.config import Config, MicromanagerSection
+from daemon.config import Config
+from daemon.config_sections import MicromanagerSection
 from schemas.errors import ConfigError
 from schemas.portable_files import read_holder
 

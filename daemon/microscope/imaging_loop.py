@@ -24,7 +24,7 @@ from acquisition.microscope.preview import write_latest_frame
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Frame, Microscope
-from daemon.config import MicromanagerSection
+from daemon.config_sections import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from daemon.microscope.archived_plate_maps import ArchivedPlateMaps
 from daemon.microscope.driver_watchdog import Watchdog

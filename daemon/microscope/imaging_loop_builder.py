@@ -10,7 +10,7 @@ from acquisition.microscope.plate_loaders import PlateLoader
 from acquisition.microscope.preview_requests import PreviewRequests
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import Microscope
-from daemon.config import MicromanagerSection
+from daemon.config_sections import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from daemon.microscope.archived_plate_maps import ArchivedPlateMaps
 from daemon.microscope.driver_watchdog import Watchdog

@@ -17,7 +17,7 @@ from acquisition.microscope.imaging_requests import (
 from acquisition.microscope.imaging_schedule import ScheduledDay, due_days, missed_days
 from acquisition.microscope.missing_images import finished_wells, missing_images
 from acquisition.microscope.operator_orders import ABORTED, OperatorOrders
-from daemon.config import MicromanagerSection
+from daemon.config_sections import MicromanagerSection
 from daemon.microscope.active_alerts import ActiveAlerts
 from schemas.errors import OutputError
 from schemas.plate_map import PlateMap

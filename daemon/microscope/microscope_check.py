@@ -12,7 +12,8 @@ from acquisition.microscope.plate_plan import check_heights, outer_plane_heights
 from acquisition.microscope.scale_check import check_plate_scale
 from acquisition.microscope.settings import MicroscopeSettings
 from acquisition.ports import FrameFormat
-from daemon.config import UNCHECKED, Config, microscope_settings
+from daemon.config import Config, microscope_settings
+from daemon.config_values import UNCHECKED
 from daemon.microscope.driving_process import micromanager_section
 from daemon.microscope.imaging_process import plate_loader
 from daemon.microscope.microscope_access import MicroscopeBusyError, locked_microscope

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, PersistentStoreMode
 
-from daemon.config import NotifySection
+from daemon.config_sections import NotifySection
 from daemon.secret_files import read_credential, read_secret
 from schemas.errors import ConfigError
 

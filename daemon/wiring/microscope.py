@@ -7,7 +7,8 @@ from pathlib import Path
 
 from acquisition.microscope.imaging_requests import open_imaging_requests
 from daemon.alerts import Alerts
-from daemon.config import Config, MicromanagerSection, microscope_settings
+from daemon.config import Config, microscope_settings
+from daemon.config_sections import MicromanagerSection
 from daemon.microscope.acquisition_messages import AcquisitionMessages
 from daemon.microscope.driver_watchdog import MAX_STOP_STEP_S
 from daemon.microscope.imaging_feedback import ImagingFeedback

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from daemon.config import Config, EncoderSection, StainSection, TissueSection
+from daemon.config import Config
+from daemon.config_sections import EncoderSection, StainSection, TissueSection
 from daemon.tissue_analysis import TissueMethod
 from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder

@@ -16,7 +16,8 @@ from typer.main import get_command
 
 from acquisition.channels import Channel
 from daemon.commands import app
-from daemon.config import Config, MicromanagerSection, load_config
+from daemon.config import Config, load_config
+from daemon.config_sections import MicromanagerSection
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "store", "acquisition", "inference", "simulation", "daemon", "training")

@@ -12,7 +12,8 @@ from acquisition.microscope.settings import (
     MicroscopeSettings,
     PlatePlacement,
 )
-from daemon.config import Config, MicromanagerSection, load_config, microscope_settings
+from daemon.config import Config, load_config, microscope_settings
+from daemon.config_sections import MicromanagerSection
 from daemon.jobs import start_check
 from daemon.wiring.microscope import acquire_command
 from schemas.errors import ConfigError

@@ -14,7 +14,7 @@ from acquisition.microscope.imaging_requests import ImagingRequest, open_imaging
 from acquisition.microscope.operator_orders import OperatorOrders
 from acquisition.microscope.settings import Focusing, MicroscopeSettings, PlatePlacement
 from acquisition.ports import Frame, FrameFormat
-from daemon.config import MicromanagerSection
+from daemon.config_sections import MicromanagerSection
 from daemon.microscope.driver_watchdog import Watchdog
 from daemon.microscope.imaging_loop import IDLE_S, ImagingLoop
 from daemon.microscope.imaging_loop_builder import build_imaging_loop

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import NotifySection, load_config
+from daemon.config import load_config
+from daemon.config_sections import NotifySection
 from daemon.jobs.start_check import _notify_problems
 from daemon.notify.channels import AppriseChannel, open_channels, without_url
 from schemas.errors import ConfigError
