@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.tissue.masks import fill_holes, label_parts
+from inference.tissue.masks import box_around, fill_holes, label_parts, resize_mask
 
 _SIDE_PX = 512  # of the mask on which bodies are separated
 _MIN_AREA = 1.2  # of touching bodies, relative to the widest disc inside; one body has less
@@ -23,11 +23,15 @@ def separate_bodies(body: Mask) -> Labels:
     narrower than 0.65 of the smaller body, whose width is at least half of the larger one's.
     """
     scale = min(1.0, _SIDE_PX / max(body.shape))
-    size = tuple(max(round(length * scale), 1) for length in body.shape[::-1])
-    small = cv2.resize(body.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    solid = np.pad(fill_holes(small.view(np.bool_)), 1).view(np.uint8)  # a hole is no neck
-    depth = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-    parts, stats = label_parts(small.view(np.bool_))
+    size = tuple(max(round(length * scale), 1) for length in body.shape)
+    small = resize_mask(body, size)
+    solid = fill_holes(small)  # a hole is no neck
+    box = box_around(small, 0)
+    depth = np.zeros(small.shape, np.float32)
+    depth[box] = cv2.distanceTransform(
+        np.pad(solid[box], 1).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5
+    )[1:-1, 1:-1]
+    parts, stats = label_parts(small)
     numbers = np.zeros(small.shape, np.int32)
     used = 0
     for part in range(1, len(stats)):

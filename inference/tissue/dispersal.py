@@ -15,7 +15,14 @@ from scipy.ndimage import find_objects
 
 from inference.tissue.bodies import Labels, separate_bodies
 from inference.tissue.downscaled_plane import DownscaledPlane, Mask
-from inference.tissue.masks import centre_of_mass, dilate_mask, label_parts, positions, select_parts
+from inference.tissue.masks import (
+    box_around,
+    centre_of_mass,
+    dilate_mask,
+    label_parts,
+    positions,
+    select_parts,
+)
 from inference.tissue.quantiles import quantiles
 
 _DIRECTIONS = 36  # sectors of 10° around the centre of the core
@@ -66,9 +73,10 @@ class Dispersal:
 def measure_dispersal(plane: DownscaledPlane) -> Dispersal:
     """Return the Dispersal of a DownscaledPlane: the tissue outside its core."""
     numbers = separate_bodies(plane.body)
-    tissue = _dense_tissue(plane, numbers)
+    area = np.bincount(numbers[plane.body])
+    tissue = _dense_tissue(plane, numbers == int(np.argmax(area)))
     core = _core(tissue & plane.body, plane.px_per_cell)
-    others, is_culture = _other_bodies(numbers, core)
+    others, is_culture = _other_bodies(numbers, area, core)
     cores = core | others
     spilled = _spilled_tissue(tissue, cores, core, plane.px_per_cell)
     if is_culture:
@@ -101,15 +109,14 @@ def _far_from(core: Mask, spilled: Mask, distance_px: float) -> Mask:
     return far
 
 
-def _other_bodies(numbers: Labels, core: Mask) -> tuple[Mask, bool]:
+def _other_bodies(numbers: Labels, area: npt.NDArray[np.intp], core: Mask) -> tuple[Mask, bool]:
     """Return the bodies apart from the core that are compact bodies and no fragments of tissue.
 
     The second value is True if they are a culture of many bodies. A separate clump in such a
     culture is a small body or debris, because it has no core around which it could lie.
 
-    ``numbers`` are the bodies of the pixels, from 1.
+    ``numbers`` are the bodies of the pixels, from 1, and ``area`` is the area of each number.
     """
-    area = np.bincount(numbers[numbers > 0])
     large = np.flatnonzero(area >= _MIN_BODY_AREA * area.max())
     none = np.zeros_like(core)
     if len(large) == 1:
@@ -201,17 +208,16 @@ def _largest_piece(mask: Mask) -> Mask:
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
-def _dense_tissue(plane: DownscaledPlane, numbers: Labels) -> Mask:
+def _dense_tissue(plane: DownscaledPlane, largest: Mask) -> Mask:
     """Return the pixels of body and debris that are nearly as dense as the body.
 
     This excludes debris and the gaps between chains of cells that the outline encloses. The largest
-    of the numbered bodies has no gaps if its outline is compact; light in it is texture.
+    body has no gaps if its outline is compact; light in it is texture.
     """
     sigma_px = max(_SMOOTHING_CELLS * plane.px_per_cell, 0.3)
     density = cv2.GaussianBlur(plane.density, (0, 0), sigma_px)
     dense = density >= _MIN_DENSITY * quantiles(density[plane.body], _DARKEST_QUARTER)[0]
-    largest = numbers == int(np.argmax(np.bincount(numbers[plane.body])))
-    if _solidity(largest) > _COMPACT_SOLIDITY:
+    if _solidity(largest[box_around(largest, 0)]) > _COMPACT_SOLIDITY:
         dense |= largest
     return np.asarray(
         (plane.body | plane.debris) & dense if (dense & plane.body).any() else plane.body

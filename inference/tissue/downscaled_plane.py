@@ -49,8 +49,10 @@ def downscale_plane(
     size = max(1, round(plane.shape[1] * factor)), max(1, round(plane.shape[0] * factor))
     light = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     lamp = cv2.resize(segmentation.background, size, interpolation=cv2.INTER_LINEAR)
-    passes = np.maximum(light, 1) / np.maximum(lamp, 1)
-    density = -np.log10(np.maximum(passes, 10**-_MAX_DENSITY))
+    passes = np.maximum(light, 1, out=light)
+    passes /= np.maximum(lamp, 1)
+    density = np.log10(np.maximum(passes, 10**-_MAX_DENSITY, out=passes), out=passes)
+    np.negative(density, out=density)
     body, debris = (
         cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).view(np.bool_)
         for mask in (segmentation.body, segmentation.debris)
