@@ -91,9 +91,10 @@ class BodyOutline:
             return cover
         limit, window = self.limit, self.window
         below = (limit - transmitted[window]) / (1 - limit)  # 0 at the outline, -1 outside
-        light = cv2.convertScaleAbs(np.clip(below + 1, 0, 2), alpha=127.5)
+        below += 1
+        light = cv2.convertScaleAbs(np.clip(below, 0, 2, out=below), alpha=127.5)
         agrees = (light > HALF_COVERED) == body[window]
-        cover[window] = np.where(agrees, light, cover[window])
+        np.copyto(cover[window], light, where=agrees)
         return cover
 
 

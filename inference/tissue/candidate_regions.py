@@ -14,6 +14,7 @@ import numpy.typing as npt
 from inference.tissue.background import refine_light_surface
 from inference.tissue.coarse_plane import SIDE_PX, CoarsePlane, steepest_nearby, with_surface
 from inference.tissue.masks import (
+    box_around,
     close_mask,
     covered_share,
     depth_of_mask,
@@ -393,5 +394,7 @@ def _solid(mask: Bools) -> Bools:
     extended = cv2.copyMakeBorder(
         mask.view(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE
     ).view(np.bool_)
-    solid = open_mask(fill_holes(close_mask(extended, _CELL_GAP_PX)), _MIN_HALF_WIDTH_PX)
+    box = box_around(extended, int(_CELL_GAP_PX) + 2)
+    solid = np.zeros_like(extended)
+    solid[box] = open_mask(fill_holes(close_mask(extended[box], _CELL_GAP_PX)), _MIN_HALF_WIDTH_PX)
     return np.ascontiguousarray(solid[margin:-margin, margin:-margin])

@@ -190,8 +190,7 @@ def _find_edge(coarse: CoarsePlane, tissue: Bools) -> OutlineEdge:
     window = box_around(tissue, _EDGE_REACH_PX // 2 + 1)
     transmitted = np.exp(-np.maximum(coarse.darkness[window], 0))
     inside = tissue[window]
-    lost = np.zeros(tissue.shape, np.float32)
-    lost[window] = (1 - transmitted) * inside
+    lost = (1 - transmitted) * inside
     depth = float((lost * lost).sum() / max(float(lost.sum()), 1e-6))
     steepest = steepest_nearby(coarse.slope[window] * transmitted, _EDGE_REACH_PX)
     outline = inside & ~erode_mask(inside, 2)

@@ -14,9 +14,11 @@ _LARGEST_ELLIPSE_PX, _LARGEST_BALL_PX = 4.5, 10.0
 
 Beyond them a distance transform is faster than a structuring element.
 """
+_FLOODED = 2
 _SMALL_PX = 2.5  # a smaller structuring element takes less time than a bounding box
 _WIDE_BOX = 0.7  # of the image
-_FEW_PARTS = 6  # so many comparisons take less time than looking up each label
+_FEW_PARTS = 3  # so many comparisons take less time than looking up each label
+_TABLE = 256  # so many labels are looked up fastest
 _FASTEST_LABELS = {4: cv2.CCL_SAUF, 8: cv2.CCL_SPAGHETTI}  # algorithm by connectivity
 _STRAIGHT_STEP = 0.955  # of the 3 × 3 chamfer distance (Borgefors, CVGIP 34, 344, 1986)
 
@@ -84,10 +86,8 @@ def close_mask(mask: Bools, radius_px: float) -> Bools:
 
 def open_mask(mask: Bools, radius_px: float) -> Bools:
     """Return the mask without the parts that are too narrow for a disc of this radius."""
-    opened = np.zeros_like(mask)
-    box = box_around(mask, 1)
-    opened[box] = _dilate(_erode(mask[box], radius_px), radius_px)
-    return opened
+    # The erosion removes small parts, so that the dilation has a smaller box.
+    return dilate_mask(erode_mask(mask, radius_px), radius_px)
 
 
 def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
@@ -104,11 +104,27 @@ def depth_of_mask(mask: Bools) -> npt.NDArray[np.float32]:
 def fill_holes(mask: Bools) -> Bools:
     """Return the mask with all pixels filled that cannot be reached from outside the image."""
     box = box_around(mask, 1)
-    free = cv2.copyMakeBorder((~mask[box]).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    cv2.floodFill(free, None, (0, 0), 2)
+    free, _ = _flood_from_outside(mask[box])
     filled = np.zeros_like(mask)
-    filled[box] = (free != 2)[1:-1, 1:-1]  # noqa: PLR2004 - the value of flooded pixels
+    filled[box] = free[1:-1, 1:-1] != _FLOODED
     return filled
+
+
+def enclosed_px(mask: Bools) -> int:
+    """Return the number of pixels outside a mask that cannot be reached from outside the image."""
+    free, flooded_px = _flood_from_outside(mask[box_around(mask, 1)])
+    return int(np.count_nonzero(free)) - flooded_px
+
+
+def _flood_from_outside(mask: Bools) -> tuple[npt.NDArray[np.uint8], int]:
+    """Return a map of a mask with a margin of one pixel, and the number of flooded pixels.
+
+    The map is 0 in the mask, 2 where the outside of the mask can be reached from the margin, and 1
+    where it cannot.
+    """
+    free = cv2.copyMakeBorder((~mask).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    flooded_px, *_ = cv2.floodFill(free, None, (0, 0), _FLOODED)
+    return np.asarray(free, np.uint8), int(flooded_px)
 
 
 def fill_convex_holes(mask: Bools, min_solidity: float, small_px: float = 0.0) -> Bools:
@@ -304,6 +320,10 @@ def select_parts(labels: npt.NDArray[np.int32], chosen: npt.NDArray[np.bool_]) -
     if len(numbers) > _FEW_PARTS:
         inside = chosen.copy()
         inside[0] = False
+        if len(inside) <= _TABLE:
+            table = np.zeros(_TABLE, np.uint8)
+            table[: len(inside)] = inside
+            return np.asarray(cv2.LUT(labels.astype(np.uint8), table).view(np.bool_))
         return np.asarray(inside.take(labels))
     mask = np.zeros(labels.shape, dtype=bool)
     for number in numbers.tolist():

@@ -79,12 +79,16 @@ class PreparedPlane:
 
         A pixel whose cover is above 127 is in the mask. Between pixels the cover is interpolated.
         """
-        whole = np.zeros(self.reduced_shape, np.uint8)
-        whole[self.window] = cover
+        whole = cover
+        if cover.shape != self.reduced_shape:
+            whole = np.zeros(self.reduced_shape, np.uint8)
+            whole[self.window] = cover
         if whole.shape == shape:
             return np.asarray(whole > HALF_COVERED)
+        if not cover.any():
+            return np.zeros(shape, dtype=bool)
         large = cv2.resize(whole, shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return np.asarray(large > HALF_COVERED)
+        return np.greater(large, HALF_COVERED, out=large.view(np.bool_))
 
     def restore_light(self, light: Floats) -> Floats:
         """Return a map of the plane's light, (h', w'), with the nearest light in place of bars."""
@@ -131,7 +135,7 @@ def _burned_in_marks(plane: Plane) -> Bools:
     sharp steps, and is a thin stroke or a rectangle.
     """
     marks = np.zeros(plane.shape, dtype=bool)
-    low, high = int(plane.min()), int(plane.max())
+    low, high = (int(value) for value in cv2.minMaxLoc(plane)[:2])
     span = high - low
     if not span:
         return marks
@@ -163,7 +167,7 @@ def _stands_out(plane: Plane, value: int, extreme: Bools) -> Bools:
 
     The result holds for the pixels of a mask of extreme pixels, (H, W); others can be missing.
     """
-    low, high = int(plane.min()), int(plane.max())
+    low, high = (int(value) for value in cv2.minMaxLoc(plane)[:2])
     scale = min(1.0, _COARSE_SIDE_PX / max(plane.shape))
     height, width = (max(round(length * scale), 1) for length in plane.shape)
     coarse = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)

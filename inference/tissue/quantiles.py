@@ -16,7 +16,8 @@ def quantiles(values: npt.NDArray[np.generic], *shares: float) -> list[float]:
     found = []
     for share in shares:
         before, rest = divmod(share * (ordered.size - 1), 1)
-        low, high = (float(value) for value in ordered[int(before) :][:2].take((0, -1)))
+        low = float(ordered[int(before)])
+        high = float(ordered[min(int(before) + 1, ordered.size - 1)])
         found.append(low + (high - low) * rest)
     return found
 

@@ -4,17 +4,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from inference.tissue.masks import (
     centre_of_mass,
     depth_of_mask,
     dilate_mask,
+    enclosed_px,
     erode_mask,
     fill_lumens,
     label_areas,
     label_openings,
     label_parts,
     median_solidity,
+    open_mask,
     select_parts,
 )
 
@@ -70,6 +73,22 @@ def test_masks_are_extended_and_reduced_as_without_a_bounding_box(radius_px: flo
         assert np.array_equal(erode_mask(mask, radius_px), reduced)
 
 
+def test_narrow_parts_are_removed_as_without_a_bounding_box() -> None:
+    ball = np.zeros((17, 17), np.uint8)
+    ball[8, 8] = 1
+    ball = (cv2.distanceTransform(1 - ball, cv2.DIST_L2, 3) <= 6).view(np.uint8)
+    for mask in (disc(60, 60, 25) | disc(20, 100, 4), disc(5, 110, 20), disc(300, 300, 1)):
+        expected = cv2.dilate(cv2.erode(mask.view(np.uint8), ball), ball)
+        assert np.array_equal(open_mask(mask, 6.0), expected.view(bool))
+
+
+def test_the_enclosed_pixels_are_those_that_are_filled() -> None:
+    generator = np.random.default_rng(10)
+    for share in (0.0, 0.3, 0.6, 1.0):
+        mask = random_mask(generator, share)
+        assert enclosed_px(mask) == np.count_nonzero(binary_fill_holes(mask) & ~mask)
+
+
 def test_openings_that_touch_at_a_corner_are_two() -> None:
     openings = np.zeros((SIDE_PX, SIDE_PX), dtype=bool)
     openings[10:20, 10:20] = openings[20:25, 20:25] = True
@@ -118,10 +137,11 @@ def test_an_empty_mask_has_no_parts() -> None:
     assert label_areas(nothing)[1].tolist() == [0]
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (120, 150)])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
-def test_chosen_parts_do_not_include_the_outside(share: float) -> None:
+def test_chosen_parts_do_not_include_the_outside(share: float, shape: tuple[int, int]) -> None:
     generator = np.random.default_rng(8)
-    labels, area = label_areas(generator.random((40, 50)) < 0.2)
+    labels, area = label_areas(generator.random(shape) < 0.2)
     chosen = generator.random(len(area)) < share
     chosen[0] = True
     np.testing.assert_array_equal(select_parts(labels, chosen), chosen[labels] & (labels > 0))
