@@ -46,12 +46,13 @@ def without_wide_gaps(inside: Bools, transmitted: Floats, side_px: int) -> Bools
     labels = np.asarray(found, np.int32)
     reaches_inside = np.zeros(count, dtype=bool)
     reaches_inside[labels[inside]] = True
-    counted = np.flatnonzero(select_parts(labels, reaches_inside))
-    label, light = labels.take(counted).astype(np.intp), transmitted.take(counted)
-    pixels = np.maximum(np.bincount(label, minlength=count), 1)
-    mean = np.bincount(label, light, count) / pixels
-    spread = np.sqrt(np.maximum(np.bincount(label, light**2, count) / pixels - mean**2, 0))
-    smooth = reaches_inside & (spread < _MAX_HOLE_SPREAD)
+    smooth = np.zeros(count, dtype=bool)
+    windows = find_objects(labels)
+    for label in (np.flatnonzero(reaches_inside[1:]) + 1).tolist():
+        window = windows[label - 1]
+        part = (labels[window] == label).view(np.uint8)
+        _, spread = cv2.meanStdDev(transmitted[window], mask=part)
+        smooth[label] = spread[0, 0] < _MAX_HOLE_SPREAD
     return inside & ~select_parts(labels, smooth)
 
 
@@ -69,13 +70,11 @@ def find_narrow_gaps(transmitted: Floats, limit: Floats) -> Bools:
         Transmitted share at the outline, (h, w).
     """
     brighter = (transmitted > limit) & (limit < _MAX_GAP_LIMIT)
-    count, labels = cv2.connectedComponents(brighter.view(np.uint8), connectivity=4)
+    labels, area = label_openings(brighter)
     mean = cv2.blur(transmitted, (_NARROW_GAP_PX, _NARROW_GAP_PX))
     open_part = brighter & (mean > limit + _NARROW_GAP_LIGHT * (1 - limit))
-    share = np.bincount(labels[open_part], minlength=count) / np.maximum(
-        np.bincount(labels[brighter], minlength=count), 1
-    )
-    return np.asarray((share > _NARROW_GAP_SHARE)[labels])
+    share = np.bincount(labels[open_part], minlength=len(area)) / np.maximum(area, 1)
+    return select_parts(labels, share > _NARROW_GAP_SHARE)
 
 
 def find_open_gaps(transmitted: Floats, limit: Floats, scale: float) -> Bools:
