@@ -66,7 +66,7 @@ class ErrorModel(FrozenModel):
     """Variances of the prediction errors on a new plate (``inference/deterioration/intervals.py``).
 
     The standard deviation of a treated well with p percent is √((``slope_sd`` p)² +
-    ``treatment_points``² + ``well_points``²).
+    (``treatment_points``² + ``well_points``²) (1.05 − p / 100)).
     """
 
     basis: PercentBasis
@@ -74,11 +74,11 @@ class ErrorModel(FrozenModel):
     slope_sd: float
     """Standard deviation between plates of the ratio of measured to predicted deterioration."""
     treatment_points: float
-    """Standard deviation of the effect of a treatment, in percentage points."""
+    """Standard deviation of the effect of a treatment at 5 %, in percentage points."""
     well_points: float
-    """Standard deviation between wells of one treatment, in percentage points."""
+    """Standard deviation between wells of one treatment at 5 %, in percentage points."""
     untreated_points: float
-    """Standard deviation of the errors of untreated wells, in percentage points."""
+    """Standard deviation of measured untreated wells from 0 %, in percentage points."""
     degrees_of_freedom: float
     """Degrees of freedom of the difference between plates."""
     reach: float

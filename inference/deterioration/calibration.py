@@ -58,7 +58,7 @@ __all__ = [
 ]
 """Names that other packages import."""
 
-CALIBRATION_VERSION = 6
+CALIBRATION_VERSION = 7
 """Version of the training procedure; another version gives another calibration."""
 MIN_PLATES = 1
 """Smallest number of assay plates of a valid calibration."""

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from inference.deterioration.intervals import (
     treatment_variances,
     well_sd,
 )
+from schemas.calibration import ErrorModel
 
 Array = npt.NDArray[np.float64]
 UNTREATED, TREATMENTS, REPLICATES = 18, 12, 3
@@ -61,10 +63,10 @@ def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> No
     model = fit_error_model(plates, PRIOR)
     assert model.slope_sd**2 == pytest.approx(variance)
     assert model.degrees_of_freedom == 4 + count - 1
-    quantile = student(TREATMENTS - 1).ppf(0.95) if count == 1 else norm.ppf(0.95)
+    quantile = norm.ppf(0.95)
     assert model.reach == pytest.approx(quantile)
     half = model.reach * well_sd(model, np.array([80.0]), np.array([False]))
-    points = np.hypot(model.treatment_points, model.well_points)
+    points = np.hypot(model.treatment_points, model.well_points) * 0.25**0.5
     assert half == pytest.approx(
         np.hypot(student(4 + count - 1).ppf(0.95) * model.slope_sd * 80, quantile * points)
     )
@@ -74,37 +76,50 @@ def test_the_variance_between_plates_is_moderated_by_the_prior(count: int) -> No
 def test_standard_deviations_are_found_from_many_plates() -> None:
     model = fit_error_model([left_out(seed) for seed in range(300)], PRIOR)
     assert model.slope_sd == pytest.approx(0.2, rel=0.1)
-    assert model.treatment_points == pytest.approx(6.0, rel=0.1)
-    assert model.well_points == pytest.approx(3.0, rel=0.05)
+    share = 1.05 - np.linspace(5, 90, TREATMENTS).mean() / 100
+    assert model.treatment_points * share**0.5 == pytest.approx(6.0, rel=0.1)
+    assert model.well_points * share**0.5 == pytest.approx(3.0, rel=0.05)
     assert model.untreated_points == pytest.approx(3.0, rel=0.05)
 
 
-def test_nine_plates_have_a_conformal_interval_that_contains_all_of_their_errors() -> None:
-    plates = [left_out(seed) for seed in range(9)]
+def covered_by(model: ErrorModel, plates: Sequence[LeftOutPlate], reach: float) -> Array:
+    """Return the fraction of covered wells of each plate with another factor of the widths."""
+    wide = model.model_copy(update={"reach": reach, "lowest_percent": -1e9})
+    fractions = []
+    for plate in plates:
+        low, high = prediction_interval(wide, plate.predicted, plate.untreated)
+        fractions.append(((low <= plate.measured) & (plate.measured <= high)).mean())
+    return np.array(fractions)
+
+
+@pytest.mark.parametrize(("count", "different"), [(9, 0), (9, 1), (19, 2)])
+def test_the_conformal_reach_covers_nine_of_ten_wells_if_half_of_a_further_plate_is_covered(
+    count: int, different: int
+) -> None:
+    plates = [left_out(seed) for seed in range(count)]
+    for number in range(different):
+        plates[number] = left_out(number, treatment=30.0, well=12.0)
+    plates = [replace(plate, measured=np.minimum(plate.measured, 100)) for plate in plates]
     model = fit_error_model(plates, PRIOR)
     assert model.basis == "conformal"
-    largest = max(
-        float((np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated)).max())
-        for plate in plates
-    )
-    assert model.reach == pytest.approx(largest)
+
+    def mean_covered(reach: float) -> float:
+        return float((covered_by(model, plates, reach).sum() + 0.5) / (count + 1))
+
+    assert mean_covered(1.0001 * model.reach) >= 0.9
+    assert mean_covered(0.9999 * model.reach) < 0.9
     assert fit_error_model(plates[:8], PRIOR).basis == "model"
 
 
-def test_the_conformal_reach_is_the_smallest_with_enough_weight_of_plates() -> None:
-    plates = [left_out(seed) for seed in range(19)]
-    plates[0] = replace(plates[0], measured=plates[0].measured + 500)
-    model = fit_error_model(plates, PRIOR)
-
-    def weight(reach: float) -> float:
-        inside = [
-            (np.abs(plate.error) / well_sd(model, plate.predicted, plate.untreated) <= reach).mean()
-            for plate in plates
-        ]
-        return float(sum(inside) / (len(plates) + 1))
-
-    assert weight(model.reach) >= 0.9
-    assert weight(0.9999 * model.reach) < 0.9
+def test_one_well_with_a_large_error_does_not_set_the_width_of_nine_plates() -> None:
+    plates = [left_out(seed) for seed in range(9)]
+    measured = plates[0].measured.copy()
+    measured[20] = -400
+    widths = [
+        fit_error_model(plates, PRIOR).reach,
+        fit_error_model([replace(plates[0], measured=measured), *plates[1:]], PRIOR).reach,
+    ]
+    assert widths[1] < 1.2 * widths[0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 12])
@@ -155,17 +170,28 @@ def test_the_variance_of_a_treatment_decreases_with_its_wells_and_the_slope_is_s
     own, shared = treatment_variances(model, np.array([50.0, 50.0, 0.0]), np.array([1.0, 3.0, 3.0]))
     quantile = student(model.degrees_of_freedom).ppf(0.95)
     assert quantile**2 * (own[0] - own[1]) == pytest.approx(
-        norm.ppf(0.95) ** 2 * model.well_points**2 * 2 / 3
+        norm.ppf(0.95) ** 2 * model.well_points**2 * 0.55 * 2 / 3
     )
     assert shared == pytest.approx([(model.slope_sd * 50) ** 2, (model.slope_sd * 50) ** 2, 0])
 
 
-def test_untreated_wells_of_a_single_plate_have_the_variance_between_wells_too() -> None:
+def test_the_interval_of_an_untreated_well_contains_its_percent_and_the_assays_of_the_others() -> (
+    None
+):
     plate = left_out(5)
-    alone, both = fit_error_model([plate], PRIOR), fit_error_model([plate, plate], PRIOR)
-    assert alone.untreated_points**2 == pytest.approx(
-        both.untreated_points**2 + alone.well_points**2
-    )
+    model = fit_error_model([plate], PRIOR)
+    of_untreated = plate.measured[plate.untreated]
+    assert model.untreated_points == pytest.approx(np.sqrt(np.mean(of_untreated**2)))
+    low, high = prediction_interval(model, np.array([40.0]), np.array([True]))
+    reach = norm.ppf(0.95) * model.untreated_points
+    assert (low[0], high[0]) == pytest.approx((max(-reach, model.lowest_percent), 40 + reach))
+
+
+def test_intervals_of_wells_that_look_dead_are_narrower_than_of_wells_that_look_untreated() -> None:
+    plates = [left_out(seed, slope_sd=0, treatment=20.0) for seed in range(8)]
+    model = fit_error_model(plates, 0.0)
+    sd = well_sd(model, np.array([0.0, 50.0, 100.0]), np.zeros(3, dtype=bool))
+    assert sd[1:] / sd[0] == pytest.approx([0.72, 0.22], abs=0.05)
 
 
 def test_predictions_without_differences_or_untreated_wells_have_an_interval() -> None:

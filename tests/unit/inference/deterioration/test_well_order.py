@@ -368,8 +368,7 @@ def test_the_interval_of_a_treatment_has_the_errors_of_plate_treatment_and_wells
     for row in table.treatments:
         variance = (
             (slope_sd * 50) ** 2
-            + errors.treatment_points**2
-            + errors.well_points**2 / len(row.wells)
+            + (errors.treatment_points**2 + errors.well_points**2 / len(row.wells)) * 0.55
         )
         assert row.score_high - 50 == pytest.approx(errors.reach * variance**0.5, rel=0.01)
         assert 50 - row.score_low == pytest.approx(errors.reach * variance**0.5, rel=0.01)
