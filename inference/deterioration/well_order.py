@@ -30,7 +30,7 @@ from inference.ranking.thesis_scale import (
 )
 from inference.ranking.treatment_scores import TreatmentScores, rank_treatments
 from inference.ranking.well_tissue import WellTissue
-from schemas.calibration import Drift, ErrorModel, PercentBasis
+from schemas.calibration import CalibrationCard, Drift, ErrorModel, PercentBasis
 from schemas.ranking import Verdict
 from schemas.trajectory import Trajectories
 
@@ -53,6 +53,10 @@ NO_DEGREE_NOTE = (
 REFUSED_NOTE = (
     "{wells}: not placed by deterioration. No background is in view in the readout image, so it is "
     "not known whether the tissue is intact or exploded."
+)
+EXTRAPOLATED_NOTE = (
+    "{wells}: the predicted deterioration is extrapolated. It is outside the range of the measured "
+    "wells of the assay plates, {low:.0f} to {high:.0f} %."
 )
 NO_CONDITION_NOTE = (
     "The condition of the tissue (intact or exploded) is not known: all wells are placed by "
@@ -182,6 +186,7 @@ def by_deterioration(
                     if exploded
                     else ()
                 ),
+                *_extrapolated(percents, treated, calibration.card),
                 *((NO_DEGREE_NOTE,) if degrees.are_spreads else ()),
                 *(() if is_condition_known(tissue) else (NO_CONDITION_NOTE,)),
             ),
@@ -255,6 +260,24 @@ def _unpredicted(
         for each in treatments
         if (each.evidence.group, each.evidence.treatment) not in kept
     ]
+
+
+def _extrapolated(
+    percents: Mapping[str, WellPlace], treated: Sequence[str], card: CalibrationCard
+) -> list[str]:
+    """Return a note about the treated wells that are predicted outside the measured range."""
+    if card.percent_low is None or card.percent_high is None:
+        return []
+    outside = [
+        well
+        for well in treated
+        if not percents[well].deterioration_assumed
+        and not card.percent_low <= (percents[well].score or 0.0) <= card.percent_high
+    ]
+    named = EXTRAPOLATED_NOTE.format(
+        wells=", ".join(outside), low=card.percent_low, high=card.percent_high
+    )
+    return [named] if outside else []
 
 
 def _place_treatments(

@@ -16,6 +16,7 @@ from inference.deterioration.calibration_limits import (
 )
 from inference.deterioration.well_order import (
     EXPLODED_NOTE,
+    EXTRAPOLATED_NOTE,
     NO_CONDITION_NOTE,
     NO_DEGREE_NOTE,
     UNPREDICTED_NOTE,
@@ -366,10 +367,9 @@ def test_the_interval_of_a_treatment_has_the_errors_of_plate_treatment_and_wells
     student = t.ppf(0.95, errors.degrees_of_freedom)
     slope_sd = errors.slope_sd * student / norm.ppf(0.95)
     for row in table.treatments:
-        variance = (
-            (slope_sd * 50) ** 2
-            + (errors.treatment_points**2 + errors.well_points**2 / len(row.wells)) * 0.55
-        )
+        variance = (slope_sd * 50) ** 2 + (
+            errors.treatment_points**2 + errors.well_points**2 / len(row.wells)
+        ) * 0.55
         assert row.score_high - 50 == pytest.approx(errors.reach * variance**0.5, rel=0.01)
         assert 50 - row.score_low == pytest.approx(errors.reach * variance**0.5, rel=0.01)
         assert row.percent_basis == "model"
@@ -389,6 +389,17 @@ def test_the_notes_name_the_limits_of_the_calibration(
         SINGLE_TREATMENT_LIMIT.format(treatment="gemcitabine:1 uM"),
         CONFOUNDED_LIMIT.format(plates="K-2, K-3"),
     ]
+
+
+def test_a_well_that_is_predicted_beyond_the_assays_is_named_in_the_notes(
+    calibration: Calibration, departed: Departed
+) -> None:
+    card = calibration.card.model_copy(update={"percent_low": 5.0, "percent_high": 60.0})
+    narrow = replace(telling(calibration, {TREATED[3]: 61.0, TREATED[7]: 4.0}), card=card)
+    note = EXTRAPOLATED_NOTE.format(wells=f"{TREATED[3]}, {TREATED[7]}", low=5.0, high=60.0)
+    assert note in place(departed, narrow).notes
+    within = replace(telling(calibration, {TREATED[3]: 60.0, TREATED[7]: 5.0}), card=card)
+    assert not any("extrapolated" in each for each in place(departed, within).notes)
 
 
 def test_percentages_of_one_assay_plate_are_marked_as_driven_by_the_prior(
