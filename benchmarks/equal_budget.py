@@ -8,9 +8,10 @@ the configuration states, except that the bundle has the input size of the train
 ``--frozen``, the backbone is not trained: its features of four augmentations of each image are
 stored, and only the head learns, whose output is the embedding. This is fast, and is possible for
 objectives without a teacher. All trainings run one after the other in this process, with one
-thread. The encoders are judged on the mixed plates of :mod:`benchmarks.small_plates`, which none
-was trained on; the columns are those of ``spherorank evaluate``. Finished trainings and rows are
-not computed again.
+thread. ``--ensembles simclr+byol`` adds the ensemble of the encoders of some configurations, as
+``spherorank train ensemble`` writes it. The encoders are judged on the mixed plates of
+:mod:`benchmarks.small_plates`, which none was trained on; the columns are those of ``spherorank
+evaluate``. Finished trainings and rows are not computed again.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
 from training.encoder.config import EncoderTrainingConfig, load_encoder_training_config
 from training.encoder.train import train_encoder
+from training.ensembles import write_ensemble
 from training.evaluation.evaluate import evaluate_bundles
 from training.objectives.settings import EmbeddingLayer
 
@@ -89,6 +91,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--frozen", action="store_true", help="train the heads only")
     parser.add_argument("--plates", type=int, default=12)
     parser.add_argument("--wells", type=int, default=10, help="of a plate, on three days each")
+    parser.add_argument(
+        "--ensembles", nargs="*", default=[], help="names of configurations, joined by +"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "equal-budget")
     return parser.parse_args()
 
@@ -114,6 +119,11 @@ def main() -> None:
             seconds[path.stem] = time.process_time() - started
             print(f"{path.stem}: {seconds[path.stem]:.0f} s", file=sys.stderr, flush=True)
         bundles[path.stem] = folder / "bundle"
+    for name in options.ensembles:
+        bundles[name] = options.out / budget / "ensembles" / name
+        write_ensemble(
+            [str(bundles[part]) for part in name.split("+")], name.replace("+", "-"), bundles[name]
+        )
     rows = evaluate_bundles(
         [str(each) for each in bundles.values()],
         options.out / budget / "evaluation",

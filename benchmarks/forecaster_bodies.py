@@ -11,7 +11,8 @@ from days 5 to 7, up to dosing, the other for the forecast from days 7 to 9. Ren
 checkpoints and bundles are kept in ``--out``.
 
 ``ridge`` is a ridge regression that is trained on the same wells as the networks, on the same days
-as its column. ``persistence`` predicts that no well changes.
+as its column. ``persistence`` predicts that no well changes. ``ensemble`` has the mean forecast of
+the three bodies without a pretraining, as ``spherorank train ensemble`` writes it.
 """
 
 import argparse
@@ -25,10 +26,11 @@ import torch
 
 from benchmarks.observed_plates import ROOT
 from inference.departure.forecasters import RidgeForecaster
-from inference.departure.sequence_model import OnnxSequenceModel, load_forecaster
+from inference.departure.sequence_model import ForecasterBundle, OnnxSequenceModel, load_forecaster
 from schemas.arrays import Float64Array
 from schemas.trajectory import Trajectories
 from training.data.seeds import FIRST_TRAINING_SEED
+from training.ensembles import write_forecaster_ensemble
 from training.forecaster.config import ForecasterTrainingConfig
 from training.forecaster.deviation import deviation_errors
 from training.forecaster.examples import ForecastExample
@@ -119,6 +121,12 @@ def forecast_error(predict: Predict, plates: Sequence[Trajectories], days: Seque
     return float(np.mean(errors))
 
 
+def forecasts_of(bundle: ForecasterBundle) -> Predict:
+    """Return the prediction of a sequence model."""
+    model = OnnxSequenceModel(bundle)
+    return lambda plate, days: model.predict(plate, days, READOUT_DAY)
+
+
 def make_config(row: Row, count: int, out: Path, options: argparse.Namespace) -> dict[str, object]:
     """Return the content of a configuration file for a row of the table."""
     name = "-".join(filter(None, (*row[:2], "head" if row.frozen else "", str(count))))
@@ -174,6 +182,7 @@ def main() -> None:
         linear = [ridge(training, days) for days in (UP_TO_DOSING, UNTREATED_ONLY)]
         print_row(count, "persistence", [lambda plate, days: plate.on(days[-1])] * 2, test, 0)
         print_row(count, "ridge", linear, test, 0)
+        unpretrained: list[ForecasterBundle] = []
         for row in ROWS:
             config = ForecasterTrainingConfig.model_validate(
                 make_config(row, count, options.out, options)
@@ -181,9 +190,14 @@ def main() -> None:
             start = time.perf_counter()
             done = fit_forecaster(used, config, lambda _: None)
             took = time.perf_counter() - start
-            model = OnnxSequenceModel(load_forecaster(done.bundle))
-            predict = [lambda plate, days, model=model: model.predict(plate, days, READOUT_DAY)] * 2
-            print_row(count, str(row), predict, test, took)
+            bundle = load_forecaster(done.bundle)
+            if row.pretraining == "none":
+                unpretrained.append(bundle)
+            print_row(count, str(row), [forecasts_of(bundle)] * 2, test, took)
+        folder = options.out / f"ensemble-{count}"
+        write_forecaster_ensemble(unpretrained, "ensemble", folder)
+        ensemble = forecasts_of(load_forecaster(folder))
+        print_row(count, "ensemble", [ensemble] * 2, test, 0)
 
 
 if __name__ == "__main__":

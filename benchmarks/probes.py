@@ -2,15 +2,18 @@
 
     python -m benchmarks.probes --bundles imagenet default
 
-The first table has the balanced accuracy of a logistic regression that was trained on 10, 20, 30
-and all wells of each group of three virtual plates, and for all wells the recall of each group. It
-is tested on three other plates. In the second table, the probe is trained on plates under the
-default microscope or under the microscope that no training uses, and tested on other plates under
-both. No encoder was trained on any of these plates.
+A probe is a logistic regression that predicts the group of a well from its readout embedding. It is
+trained and tested on different virtual plates, and no encoder was trained on any of them. The first
+table is that of ``spherorank evaluate``: each of six plates is tested once by a probe of four other
+plates, with 10, 20, 30 and all wells of each group. The last columns are the recall of each group
+with all wells. The second table compares embeddings as they are with embeddings relative to the
+mean well of their plate, for each pair of tested plates. In the third table, the probe is trained
+on two plates under the default microscope or under the microscope that no training uses, and tested
+on the two other plates under both, in both directions.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,17 +23,16 @@ from benchmarks.small_plates import CACHE, CLASSES, SMALL_SET
 from inference.bundle import load_bundle
 from inference.encoding.onnx_encoder import OnnxEncoder
 from training.evaluation.embeddings import (
+    EvaluationEmbeddings,
     MeasuresAsEncoder,
     embed_evaluation_images,
     scale_to_untreated_spread,
 )
-from training.evaluation.encoder_metrics import SEED
+from training.evaluation.encoder_metrics import SEED, group_metrics, probe_folds, readouts_in_plate
 from training.evaluation.plates import MIXED, SHIFTED, EvaluationPlate, evaluation_plates
 from training.evaluation.probe import EXAMPLES, Array, GroupLabels, linear_probe, probe_recalls
 
 MEASURES = "measures"
-TRAINING_PLATES = 3
-"""Plates of each kind for the training of a probe; the others are for its test."""
 
 
 class Wells(NamedTuple):
@@ -40,73 +42,123 @@ class Wells(NamedTuple):
     groups: GroupLabels
 
 
-class ProbeData(NamedTuple):
-    """Wells for the training of a probe by kind of plate, and for its test."""
-
-    training: dict[str, Wells]
-    test: dict[str, Wells]
-
-
-def embed(name: str, plates: Sequence[EvaluationPlate]) -> ProbeData:
-    """Return the wells of an encoder, or of the measures, by kind of plate.
-
-    The shifted plates have the seeds of the first mixed plates, so no well is in both parts.
-    """
+def embed(name: str, plates: Sequence[EvaluationPlate]) -> EvaluationEmbeddings:
+    """Return the scaled EvaluationEmbeddings of plates by a bundle, or their measures."""
     encoder = MeasuresAsEncoder() if name == MEASURES else OnnxEncoder(load_bundle(name), "cpu", 1)
-    found = scale_to_untreated_spread(
+    return scale_to_untreated_spread(
         embed_evaluation_images(
             encoder, plates, [], CACHE, ranking_weight=0.0, viewed_wells=SMALL_SET.viewed_wells
         ),
         plates,
     )
 
-    def wells(kind: str, places: slice) -> Wells:
-        chosen = [number for number, plate in enumerate(plates) if plate.kind == kind][places]
-        return Wells(
-            np.concatenate([found.plates[number][:, -1] for number in chosen]),
-            np.array([group.value for number in chosen for group in plates[number].groups]),
-        )
 
-    first, rest = slice(TRAINING_PLATES), slice(TRAINING_PLATES, None)
-    return ProbeData(
-        {kind: wells(kind, first) for kind in (MIXED, SHIFTED)},
-        {kind: wells(kind, rest) for kind in (MIXED, SHIFTED)},
+def choose_wells(
+    readouts: Sequence[Array], plates: Sequence[EvaluationPlate], places: Iterable[int]
+) -> Wells:
+    """Return the Wells of the plates with some indices, from readouts (N, D) of each plate."""
+    chosen = list(places)
+    return Wells(
+        np.concatenate([readouts[place] for place in chosen]),
+        np.array([group.value for place in chosen for group in plates[place].groups]),
     )
 
 
-def accuracy(train: Wells, test: Wells, examples: int | None) -> float:
-    """Return the balanced accuracy of a probe."""
-    return linear_probe(*train, *test, examples, SEED)
+def accuracy(train: Wells, test: Wells) -> float:
+    """Return the balanced accuracy of a probe that is trained on all wells."""
+    return linear_probe(*train, *test, None, SEED)
 
 
-def print_counts(rows: dict[str, ProbeData]) -> None:
+def print_row(name: str, values: Iterable[float]) -> None:
+    """Print a row of a table."""
+    print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |", flush=True)
+
+
+def print_head(columns: Sequence[str]) -> None:
+    """Print the head of a table."""
+    print("| encoder | " + " | ".join(columns) + " |")
+    print("|---" * (1 + len(columns)) + "|")
+
+
+def print_counts(rows: dict[str, EvaluationEmbeddings], plates: Sequence[EvaluationPlate]) -> None:
     """Print the table of the examples per class and of the recall of each class."""
     names = [group.value for group in CLASSES]
     counts = [*map(str, EXAMPLES), "all"]
-    print("| encoder | " + " | ".join([*counts, *(f"recall of {name}" for name in names)]) + " |")
-    print("|---" * (1 + len(counts) + len(names)) + "|")
-    for name, data in rows.items():
-        train, test = data.training[MIXED], data.test[MIXED]
-        values = [accuracy(train, test, each) for each in (*EXAMPLES, None)]
-        recalls = probe_recalls(*train, *test, None, SEED)
-        cells = [f"{value:.3f}" for value in (*values, *(recalls[each] for each in names))]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def print_distributions(rows: dict[str, ProbeData]) -> None:
-    """Print the table of probes that are trained and tested on plates of two distributions."""
-    pairs = [(train, test) for test in (MIXED, SHIFTED) for train in (MIXED, SHIFTED)]
-    print("| encoder | " + " | ".join(f"{train} → {test}" for train, test in pairs) + " |")
-    print("|---" * (1 + len(pairs)) + "|")
-    for name, data in rows.items():
-        cells = [
-            f"{accuracy(data.training[train], data.test[test], None):.3f}" for train, test in pairs
+    print_head([*counts, *(f"recall of {name}" for name in names)])
+    for row, found in rows.items():
+        metrics, readouts = group_metrics(found, plates), readouts_in_plate(found)
+        recalls = [
+            probe_recalls(
+                *choose_wells(readouts, plates, train),
+                *choose_wells(readouts, plates, test),
+                None,
+                SEED,
+            )
+            for train, test in probe_folds(plates)
         ]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        values = [metrics[f"probe_{count}"] for count in counts]
+        values += [float(np.mean([fold[name] for fold in recalls])) for name in names]
+        print_row(row, values)
+
+
+def print_levels(rows: dict[str, EvaluationEmbeddings], plates: Sequence[EvaluationPlate]) -> None:
+    """Print the table of embeddings as they are and relative to their plate, by tested plates."""
+    folds = list(probe_folds(plates))
+    tested = [" and ".join(str(plates[place].seed) for place in test) for _, test in folds]
+    print_head([f"{form}, {seeds}" for form in ("as it is", "relative") for seeds in tested])
+    for row, found in rows.items():
+        forms = ([each[:, -1] for each in found.plates], readouts_in_plate(found))
+        print_row(
+            row,
+            [
+                accuracy(
+                    choose_wells(readouts, plates, train), choose_wells(readouts, plates, test)
+                )
+                for readouts in forms
+                for train, test in folds
+            ],
+        )
+
+
+def print_distributions(
+    rows: dict[str, EvaluationEmbeddings], plates: Sequence[EvaluationPlate]
+) -> None:
+    """Print the table of probes that are trained and tested on plates of two distributions.
+
+    The plates of both kinds have the same seeds, and no seed is in the training and in the test.
+    """
+    half = len(SMALL_SET.shifted) // 2
+    halves = [set(SMALL_SET.shifted[:half]), set(SMALL_SET.shifted[half:])]
+    pairs = [(train, test) for test in (MIXED, SHIFTED) for train in (MIXED, SHIFTED)]
+    print_head([f"{train} → {test}" for train, test in pairs])
+    for row, found in rows.items():
+        readouts = readouts_in_plate(found)
+
+        def wells(kind: str, seeds: set[int], readouts: Sequence[Array] = readouts) -> Wells:
+            return choose_wells(
+                readouts,
+                plates,
+                (n for n, each in enumerate(plates) if each.kind == kind and each.seed in seeds),
+            )
+
+        print_row(
+            row,
+            [
+                float(
+                    np.mean(
+                        [
+                            accuracy(wells(train, one), wells(test, other))
+                            for one, other in (halves, halves[::-1])
+                        ]
+                    )
+                )
+                for train, test in pairs
+            ],
+        )
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the three tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,9 +169,9 @@ def main() -> None:
         Path(name).parent.name if Path(name).name == "bundle" else name: embed(name, plates)
         for name in [MEASURES, *options.bundles]
     }
-    print_counts(rows)
-    print()
-    print_distributions(rows)
+    for table in (print_counts, print_levels, print_distributions):
+        table(rows, plates)
+        print()
 
 
 if __name__ == "__main__":

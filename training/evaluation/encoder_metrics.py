@@ -1,6 +1,7 @@
 """All metrics of one encoder in the evaluation, from its embeddings of the evaluation images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +47,54 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """The kinds of plates over which a ranking metric is averaged, by the name in the metric."""
 
 
-def split_probe_plates(plates: Sequence[EvaluationPlate]) -> tuple[list[int], list[int]]:
-    """Return the indices of the mixed plates for training a probe, and of those for testing it."""
-    *_, last = plate_folds(plates)
-    return list(last.calibration), [
-        place for place in indices_of_kind(plates, MIXED) if place not in last.calibration
+def probe_folds(
+    plates: Sequence[EvaluationPlate],
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the indices of the plates that train a probe, and of those that test it, by fold.
+
+    Each mixed plate is tested once.
+    """
+    mixed = list(indices_of_kind(plates, MIXED))
+    for fold in plate_folds(plates):
+        yield (
+            list(fold.calibration),
+            [place for place in mixed if plates[place].seed in fold.tested],
+        )
+
+
+def readouts_in_plate(embeddings: EvaluationEmbeddings) -> list[Array]:
+    """Return for each plate the readout embeddings relative to its mean well, (N, D).
+
+    Plates differ in tissue, so without this step a probe of few plates learns their levels.
+    Rankings compare the wells of one plate, so the level has no influence on them. Labels are not
+    used.
+    """
+    return [
+        of_plate[:, -1] - of_plate[:, -1].mean(axis=0)  # (N, D) − (D,)
+        for of_plate in embeddings.plates
     ]
+
+
+def group_metrics(
+    embeddings: EvaluationEmbeddings, plates: Sequence[EvaluationPlate]
+) -> dict[str, float]:
+    """Return the accuracies by name of :func:`probe_accuracies`, as means over :func:`probe_folds`.
+
+    The wells are those of :func:`readouts_in_plate`.
+    """
+    readouts = readouts_in_plate(embeddings)
+    groups = [[group.value for group in plate.groups] for plate in plates]
+    folds = [
+        probe_accuracies(
+            np.concatenate([readouts[place] for place in train]),
+            list(chain.from_iterable(groups[place] for place in train)),
+            np.concatenate([readouts[place] for place in test]),
+            list(chain.from_iterable(groups[place] for place in test)),
+            SEED,
+        )
+        for train, test in probe_folds(plates)
+    ]
+    return {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
 
 
 def label_metrics(
@@ -61,15 +104,6 @@ def label_metrics(
 
     The embeddings are scaled by :func:`scale_to_untreated_spread`.
     """
-    train, test = split_probe_plates(plates)
-    readouts = [
-        np.concatenate([embeddings.plates[place][:, -1] for place in places])
-        for places in (train, test)
-    ]
-    groups = [
-        [group.value for place in places for group in plates[place].groups]
-        for places in (train, test)
-    ]
     mixed = list(indices_of_kind(plates, MIXED))
     retrievals = [
         replicate_retrieval(
@@ -83,7 +117,7 @@ def label_metrics(
     ]
     same_well = [same_well_auc(of_plate[:, 0], of_plate[:, -1]) for of_plate in untreated]
     return {
-        **probe_accuracies(readouts[0], groups[0], readouts[1], groups[1], SEED),
+        **group_metrics(embeddings, plates),
         "replicate_map": float(np.mean([each.mean_average_precision for each in retrievals])),
         "replicate_map_chance": float(np.mean([each.chance for each in retrievals])),
         "same_well": float(np.mean(same_well)),

@@ -25,7 +25,7 @@ from training.evaluation.embeddings import (
     join_encoders,
     scale_to_untreated_spread,
 )
-from training.evaluation.encoder_metrics import SEED, compute_metrics, split_probe_plates
+from training.evaluation.encoder_metrics import SEED, compute_metrics, probe_folds
 from training.evaluation.plates import (
     MIXED,
     QUICK_SET,
@@ -205,7 +205,7 @@ def _add_baselines(
     ).hexdigest()[:16]
     path = data.cache_folder / "baselines" / f"{digest}.json"
     if not path.exists():
-        train, test = split_probe_plates(data.plates)
+        *_, (train, test) = probe_folds(data.plates)
         accuracies = baseline_accuracies(
             [data.plates[place] for place in train],
             [data.plates[place] for place in test],

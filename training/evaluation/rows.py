@@ -27,7 +27,7 @@ class EncoderRow(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2  # of the computation; a row of another version is computed again
+    version: Literal[3] = 3  # of the computation; a row of another version is computed again
     name: str
     encoder_id: str
     evaluated_on: str  # digest of the evaluation images
