@@ -35,19 +35,25 @@ STOPPING_S = 120.0
 
 
 def untrained_bundle(
-    folder: Path, name: str, weights: str, planes: PlanePolicy, learned: str
+    folder: Path,
+    name: str,
+    weights: str,
+    planes: PlanePolicy,
+    learned: str,
+    side_px: int = IMAGENET_BUNDLE.input_size,
 ) -> Path:
     """Create a named bundle with ImageNet or random weights and a PlanePolicy; return its folder.
 
-    An existing bundle is reused. ``learned`` is a sentence for the model card.
+    An existing bundle is reused. ``learned`` is a sentence for the model card, and ``side_px`` is
+    the side of the network's input.
     """
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
-        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, IMAGENET_BUNDLE.input_size)
+        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, side_px)
         description = BundleDescription(
             name=name,
             preprocessing=IMAGENET_BUNDLE.preprocessing.model_copy(update={"planes": planes}),
-            input_size=IMAGENET_BUNDLE.input_size,
+            input_size=side_px,
             provenance=f"timm {IMAGENET_BACKBONE}, weights: {weights}, seed {RANDOM_SEED}",
             licence=IMAGENET_BUNDLE.licence,
             licence_text=IMAGENET_BUNDLE.licence_text,

@@ -4,14 +4,15 @@
 
 Each configuration is trained on the same few virtual plates, and sees the same number of images, in
 batches of ``--batch`` images unless the configuration states ``run.batch``. Everything else is as
-the configuration states, except that the bundle has the input size of the training. With
-``--frozen``, the backbone is not trained: its features of four augmentations of each image are
-stored, and only the head learns, whose output is the embedding. This is fast, and is possible for
-objectives without a teacher. All trainings run one after the other in this process, with one
-thread. ``--ensembles simclr+byol`` adds the ensemble of the encoders of some configurations, as
-``spherorank train ensemble`` writes it. The encoders are judged on the mixed plates of
-:mod:`benchmarks.small_plates`, which none was trained on; the columns are those of ``spherorank
-evaluate``. Finished trainings and rows are not computed again.
+the configuration states, except that the bundle has the input size of the training. ImageNet
+weights have a row at this size, 128 pixels, and at that of the shipped bundle. With ``--frozen``,
+the backbone is not trained: its features of four augmentations of each image are stored, and only
+the head learns, whose output is the embedding. This is fast, and is possible for objectives without
+a teacher. All trainings run one after the other in this process, with one thread. ``--ensembles
+simclr+byol`` adds the ensemble of the encoders of some configurations, as ``spherorank train
+ensemble`` writes it. The encoders are judged on the mixed plates of :mod:`benchmarks.small_plates`,
+which none was trained on; the columns are those of ``spherorank evaluate``. Finished trainings and
+rows are not computed again.
 """
 
 import argparse
@@ -37,6 +38,12 @@ from training.objectives.settings import EmbeddingLayer
 
 KEPT_VIEWS = 4
 """Augmentations of each image whose features are stored with ``--frozen``."""
+UNTRAINED = (
+    ("random weights", "none", 224),
+    ("ImageNet", "imagenet", 224),
+    ("ImageNet, 128 pixels", "imagenet", 128),
+)
+"""Name, weights and input size of the bundles that no image of tissue trained."""
 COLUMNS = {
     "uncalibrated": "uncalibrated_mixed",
     "calibrated": "calibrated_mixed",
@@ -104,10 +111,10 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     torch.set_num_threads(1)
     bundles, seconds = {}, {}
-    for name, weights in (("random weights", "none"), ("ImageNet", "imagenet")):
-        folder = options.out / name.replace(" ", "-")
+    for name, weights, side_px in UNTRAINED:
+        folder = options.out / name.lower().replace(",", "").replace(" ", "-")
         planes = PlanePolicy.SHARPEST_NEIGHBOURS
-        bundles[name] = untrained_bundle(folder, folder.name.lower(), weights, planes, f"{name}.")
+        bundles[name] = untrained_bundle(folder, folder.name, weights, planes, f"{name}.", side_px)
     budget = f"{options.images}-{options.batch}-{options.plates}x{options.wells}"
     budget += "-frozen" if options.frozen else ""
     for path in options.configs:
