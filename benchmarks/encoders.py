@@ -41,20 +41,21 @@ def untrained_bundle(
     planes: PlanePolicy,
     learned: str,
     side_px: int = IMAGENET_BUNDLE.input_size,
+    backbone: str = IMAGENET_BACKBONE,
 ) -> Path:
     """Create a named bundle with ImageNet or random weights and a PlanePolicy; return its folder.
 
-    An existing bundle is reused. ``learned`` is a sentence for the model card, and ``side_px`` is
-    the side of the network's input.
+    An existing bundle is reused. ``learned`` is a sentence for the model card, ``side_px`` the
+    side of the network's input, and ``backbone`` the name of the network.
     """
     if not (folder / CARD_FILE).is_file():
         torch.manual_seed(RANDOM_SEED)
-        network, _ = make_backbone(IMAGENET_BACKBONE, weights, 3, side_px)
+        network, _ = make_backbone(backbone, weights, 3, side_px)
         description = BundleDescription(
             name=name,
             preprocessing=IMAGENET_BUNDLE.preprocessing.model_copy(update={"planes": planes}),
             input_size=side_px,
-            provenance=f"timm {IMAGENET_BACKBONE}, weights: {weights}, seed {RANDOM_SEED}",
+            provenance=f"{backbone}, weights: {weights}, seed {RANDOM_SEED}",
             licence=IMAGENET_BUNDLE.licence,
             licence_text=IMAGENET_BUNDLE.licence_text,
             notice=IMAGENET_BUNDLE.notice if weights == "imagenet" else f"{learned}\n",

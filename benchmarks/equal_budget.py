@@ -31,6 +31,7 @@ from inference.bundle import CARD_FILE
 from schemas.encoder_bundle import PlanePolicy
 from schemas.errors import SpheroRankError
 from training.encoder.config import EncoderTrainingConfig, load_encoder_training_config
+from training.encoder.names import IMAGENET_BACKBONE, UNET_ENCODER
 from training.encoder.train import train_encoder
 from training.ensembles import write_ensemble
 from training.evaluation.evaluate import evaluate_bundles
@@ -39,11 +40,12 @@ from training.objectives.settings import EmbeddingLayer
 KEPT_VIEWS = 4
 """Augmentations of each image whose features are stored with ``--frozen``."""
 UNTRAINED = (
-    ("random weights", "none", 224),
-    ("ImageNet", "imagenet", 224),
-    ("ImageNet, 128 pixels", "imagenet", 128),
+    ("random weights", "none", 224, IMAGENET_BACKBONE),
+    ("ImageNet, 224 pixels", "imagenet", 224, IMAGENET_BACKBONE),
+    ("ImageNet, 128 pixels", "imagenet", 128, IMAGENET_BACKBONE),
+    ("U-Net, random weights", "none", 128, UNET_ENCODER),
 )
-"""Name, weights and input size of the bundles that no image of tissue trained."""
+"""Name, weights, input size and network of the bundles that no image of tissue trained."""
 COLUMNS = {
     "uncalibrated": "uncalibrated_mixed",
     "calibrated": "calibrated_mixed",
@@ -111,10 +113,12 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     torch.set_num_threads(1)
     bundles, seconds = {}, {}
-    for name, weights, side_px in UNTRAINED:
+    for name, weights, side_px, backbone in UNTRAINED:
         folder = options.out / name.lower().replace(",", "").replace(" ", "-")
         planes = PlanePolicy.SHARPEST_NEIGHBOURS
-        bundles[name] = untrained_bundle(folder, folder.name, weights, planes, f"{name}.", side_px)
+        bundles[name] = untrained_bundle(
+            folder, folder.name, weights, planes, f"{name}.", side_px, backbone
+        )
     budget = f"{options.images}-{options.batch}-{options.plates}x{options.wells}"
     budget += "-frozen" if options.frozen else ""
     for path in options.configs:
