@@ -213,6 +213,15 @@ class GroupReader:
         )
         return read
 
+    def keep_only(self, is_listed: Callable[[FileVersion], bool]) -> None:
+        """Forget what was read of all versions except those that are listed now."""
+        self.undecodable.difference_update(
+            [each for each in self.undecodable if not is_listed(each)]
+        )
+        for known in (self.page_counts, self.times, self.digests):
+            for version in [each for each in known if not is_listed(each)]:
+                del known[version]
+
     def close(self) -> None:
         """Stop the pool; groups whose reading has not started are dropped. Safe to call twice."""
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -54,11 +54,9 @@ class Retries:
             self._failures.pop(version, None)
             self._waits_s.pop(version, None)
 
-    def keep_only(self, versions: Iterable[FileVersion]) -> None:
+    def keep_only(self, is_listed: Callable[[FileVersion], bool]) -> None:
         """Forget all versions except those that are listed now."""
-        known = {*self._failures, *self._waits_s}
-        if known:
-            self.forget(known.difference(versions))
+        self.forget([each for each in {*self._failures, *self._waits_s} if not is_listed(each)])
 
     def retry_at_s(self, versions: Iterable[FileVersion]) -> float:
         """Return the time in s from which all versions may be read; -inf if none waits."""

@@ -429,10 +429,16 @@ class DropFolder:
     def _read_plate_files(self) -> None:
         """Read the plate maps and assays that are new or changed in the newest listing."""
         files = self._folder.listing.files
-        self._retries.keep_only(file.version for file in files.values())
+        self._retries.keep_only(self._is_listed)
+        self._reader.keep_only(self._is_listed)
         self._plate_maps.update(files, self._is_settled)
         self._assays.update(files, self._is_settled, self._plate_maps)
         self._grouping_is_current = False
+
+    def _is_listed(self, version: FileVersion) -> bool:
+        """Return whether the newest listing has this version of a file."""
+        file = self._folder.listing.files.get(version.path)
+        return file is not None and file.version == version
 
     def _is_settled(self, file: ListedFile) -> bool:
         """Return whether a file of a plate map or assay has settled, which is read next."""

@@ -137,6 +137,30 @@ def test_a_settled_file_that_cannot_be_decoded_is_refused_alone(robot: RobotFold
     assert reading.undecodable == {damaged}
 
 
+def test_what_was_read_of_files_that_are_no_longer_listed_is_forgotten(robot: RobotFolder) -> None:
+    damaged = robot.write("P1/day07/B03_z1.tif", b"")
+    planes = robot.well(planes=(1, 2))
+    reading = reader(robot)
+    reading.request(group(*planes), LISTED_S)
+    reading.request(group(damaged, well="B03"), LISTED_S)
+    reading.request_times([*planes, damaged])
+    reading.request_digests(planes)
+    assert [reading.pop() is not None for _ in range(2)] == [True, True]
+    reading.collect_times()
+    reading.collect_digests()
+    facts = (reading.undecodable, reading.page_counts, reading.times, reading.digests)
+    assert [len(each) for each in facts] == [1, 2, 3, 2]
+    reading.keep_only({damaged, planes[0]}.__contains__)
+    assert [set(each) for each in facts] == [
+        {damaged},
+        {planes[0]},
+        {damaged, planes[0]},
+        {planes[0]},
+    ]
+    reading.keep_only(lambda _: False)
+    assert not any(facts)
+
+
 def test_a_signalled_file_that_cannot_be_decoded_is_unfinished_until_it_settles(
     robot: RobotFolder,
 ) -> None:

@@ -1,5 +1,7 @@
 """Well images that the drop folder source returns: identity, order, versions, pending counts."""
 
+import gc
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, SourceGoneError
-from schemas.well_image import VisitKey, WellImage
+from schemas.well_image import FileVersion, VisitKey, WellImage
 from tests.robot_folder import DAY_7_NS, SECOND_NS, RobotFolder, images, results, tiff
 
 
@@ -194,3 +196,19 @@ def test_a_folder_that_is_missing_at_the_start_may_appear_later(
         source.next(timeout_s=0)
     (tmp_path / "later").rename(robot.root)
     assert len(images(source)) == 1
+
+
+def test_nothing_is_remembered_of_files_that_are_deleted(robot: RobotFolder) -> None:
+    def remembered() -> set[str]:
+        gc.collect()
+        versions = (each for each in gc.get_objects() if isinstance(each, FileVersion))
+        return {each.path for each in versions if each.path.startswith("P1/day07/")}
+
+    robot.well("B02")
+    robot.write("P1/day07/B03_z1.tif", b"no image")
+    source = robot.open()
+    assert len([*results(source)]) == 2
+    assert remembered() == {"P1/day07/B03_z1.tif", *(f"P1/day07/B02_z{z}.tif" for z in (1, 2, 3))}
+    shutil.rmtree(robot.root / "P1" / "day07")
+    assert source.next(timeout_s=10) is None
+    assert remembered() == set()
