@@ -9,6 +9,8 @@ from simulation.microscope import VirtualMicroscope
 from simulation.plate import READOUT_DAY, plan_plate
 from training.evaluation.virtual_images import virtual_image
 
+pytestmark = pytest.mark.train
+
 GRAIN = RANKED_MEASURES.index("log_grain_fine")
 DENSITY = RANKED_MEASURES.index("od_mean")
 AREA = RANKED_MEASURES.index("log_area")

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="training needs the extra train")
-
-from benchmarks.nt_xent_forces import (  # noqa: E402 - after the check that torch is installed
+from benchmarks.nt_xent_forces import (
     COMPONENTS,
     Cosines,
     Images,
@@ -13,6 +12,8 @@ from benchmarks.nt_xent_forces import (  # noqa: E402 - after the check that tor
     train_network,
     train_table,
 )
+
+pytestmark = pytest.mark.train
 
 PLATES, TREATMENTS, WELLS = 3, 6, 30
 
