@@ -202,7 +202,7 @@ def test_nothing_that_was_read_is_remembered_of_files_that_are_deleted(robot: Ro
     robot.write("P1/day07/B03_z1.tif", b"no image")
     source = robot.open()
     assert len([*results(source)]) == 2
-    reader = source._reader  # no port tells what is remembered
+    reader = source._reader  # its facts have no port
     assert {each.path for each in reader.undecodable} == {"P1/day07/B03_z1.tif"}
     assert len(reader.page_counts) == 3
     shutil.rmtree(robot.root / "P1" / "day07")
